@@ -1,0 +1,41 @@
+# make test: everything that must hold. make demo: a first picture. Both set up .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: .venv demo test lint format bench clean
+
+.venv: $(INSTALLED)
+
+# Set up again only if what is to be installed changed. torch comes first and by its exact version,
+# so that a build for the CPU that pip has at hand is not passed over for a larger one.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install -c constraints.txt -e ".[datasets,plot,test,lint]"
+	touch $@
+
+demo: .venv
+	$(BIN)/python examples/demo.py
+
+test: lint
+	$(BIN)/python -m pytest --cov
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv
+	$(BIN)/pip install -c constraints.txt -e ".[bench]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grouped.run
+
+clean:
+	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find skcml tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""skcml: few-shot and meta-learning for grouped tables, in scikit-learn style."""

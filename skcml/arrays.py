@@ -1,0 +1,33 @@
+"""The one place that knows about array libraries: which namespace an array belongs to.
+
+The mathematics of skcml is written once, with functions that numpy and torch share. It runs on
+numpy, and on torch where a device or an automatic gradient is wanted.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+# numpy arrays and torch tensors alike; the two have no common base class.
+Array = Any
+
+
+def namespace(array: Array) -> ModuleType:
+    """Return the module, numpy or torch, whose functions apply to ``array``.
+
+    Torch is looked up among the modules already imported: an array can only be a tensor when
+    somebody has imported torch, so this never imports it.
+    """
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np
+
+
+def identity_like(array: Array, size: int) -> Array:
+    """Return the ``(size, size)`` identity with the library, dtype and device of ``array``."""
+    if isinstance(array, np.ndarray):
+        return np.eye(size, dtype=array.dtype)
+    return namespace(array).eye(size, dtype=array.dtype, device=array.device)

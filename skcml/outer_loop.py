@@ -1,0 +1,160 @@
+"""The outer loop: Adam on the meta-parameters, one mini-batch of tasks a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skcml.episodes import EpisodeSampler
+from skcml.problems.base import InnerProblem
+from skcml.problems.meta_params import MetaParams
+from skcml.rules.base import MetaGradientRule
+from skcml.solvers.base import InnerSolver
+
+
+@dataclass
+class History:
+    """What happened during `meta_train`.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean query loss of each step's episode.
+    validation_step : list of int
+        Steps after which held-out tasks were looked at; the first is 0, the start.
+    validation_loss : list of float
+        Their mean query loss.
+    n_left_out : int
+        Tasks left out of a step because their inner problem did not converge.
+    best_step : int
+        Where the validation loss was lowest; the last step without validation.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_step: list[int] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    n_left_out: int = 0
+    best_step: int = 0
+
+
+@dataclass(frozen=True)
+class OuterOptions:
+    """How to descend.
+
+    Attributes
+    ----------
+    max_iter : int
+        Meta-steps over which the learning rate falls to zero along a cosine.
+    learning_rate : float
+        Of Adam, at the start.
+    anchor : float
+        Weight of the squared distance to the start in the objective.
+    stop_after : int or None
+        Meta-steps to run; None runs all of ``max_iter``.
+    validate_every : int
+        Meta-steps between looks at held-out tasks.
+    n_iter_no_change : int
+        Stop when this many meta-steps have not lowered the validation loss by ``tol``.
+    tol : float
+    """
+
+    max_iter: int
+    learning_rate: float = 1e-2
+    anchor: float = 0.0
+    stop_after: int | None = None
+    validate_every: int = 20
+    n_iter_no_change: int = 100
+    tol: float = 1e-4
+
+
+def meta_train(
+    problem: InnerProblem,
+    solver: InnerSolver,
+    rule: MetaGradientRule,
+    sampler: EpisodeSampler,
+    theta: MetaParams,
+    options: OuterOptions,
+    *,
+    frozen: np.ndarray | None = None,
+    validate: Callable[[MetaParams], float] | None = None,
+    on_step: Callable[[int, MetaParams, History], bool] | None = None,
+) -> tuple[MetaParams, History]:
+    """Descend the rule's meta-gradient from ``theta``.
+
+    Parameters
+    ----------
+    problem, solver, rule, sampler
+        The four parts; they know each other only through their interfaces.
+    theta : MetaParams
+        Where to start; left as it is.
+    options : OuterOptions
+    frozen : ndarray of shape (n_params,), bool, optional
+        Entries of the flat vector that stay at their start.
+    validate : callable, optional
+        Returns the mean loss on held-out tasks. With it, the best state is returned, and the
+        descent ends early when it stops improving.
+    on_step : callable, optional
+        Called after each step with its number, the meta-parameters and the history; a true result
+        ends the descent.
+
+    Returns
+    -------
+    theta : MetaParams
+    history : History
+    """
+    import torch
+
+    start, theta = theta, theta.copy()
+    vector = torch.from_numpy(theta.vector)
+    optimizer = torch.optim.Adam([vector], lr=options.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(options.max_iter, 1))
+    history = History()
+    best = _Best(theta, options)
+    if validate is not None:
+        best.look(0, theta, validate(theta), history)
+    n_steps = options.max_iter if options.stop_after is None else options.stop_after
+    for step in range(1, n_steps + 1):
+        gradient = rule(problem, solver, theta, sampler.draw())
+        descent = gradient.theta.vector + 2 * options.anchor * (theta.vector - start.vector)
+        if frozen is not None:
+            descent[frozen] = 0.0
+        if not np.isfinite(descent).all():
+            descent = np.nan_to_num(descent, nan=0.0, posinf=0.0, neginf=0.0)
+        vector.grad = torch.from_numpy(descent)
+        optimizer.step()
+        schedule.step()
+        history.loss.append(gradient.loss)
+        history.n_left_out += gradient.n_left_out
+        if validate is not None and (step % options.validate_every == 0 or step == n_steps):
+            best.look(step, theta, validate(theta), history)
+            if best.is_over(step):
+                break
+        if on_step is not None and on_step(step, theta, history):
+            break
+    if validate is None:
+        history.best_step = len(history.loss)
+        return theta, history
+    return best.theta, history
+
+
+class _Best:
+    """Keeps the state with the lowest validation loss, and knows when to give up."""
+
+    def __init__(self, theta: MetaParams, options: OuterOptions) -> None:
+        self.theta = theta
+        self.options = options
+        self.loss = np.inf
+        self.mark, self.mark_step = np.inf, 0
+
+    def look(self, step: int, theta: MetaParams, loss: float, history: History) -> None:
+        history.validation_step.append(step)
+        history.validation_loss.append(loss)
+        if loss < self.loss:
+            self.loss, self.theta, history.best_step = loss, theta.copy(), step
+        if loss < self.mark - self.options.tol:
+            self.mark, self.mark_step = loss, step
+
+    def is_over(self, step: int) -> bool:
+        return step - self.mark_step >= self.options.n_iter_no_change

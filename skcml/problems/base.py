@@ -1,0 +1,69 @@
+"""What every inner problem offers: an energy, a loss, and their first derivatives.
+
+The energy :math:`E(\\phi, \\theta)` is what a task minimises on its support rows; the loss
+:math:`L(\\phi, \\theta)` judges the result on its query rows. The contrastive rule needs nothing
+else of a model: Zucchet et al., NeurIPS 2022 (arXiv 2104.01677), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from skcml.arrays import Array
+from skcml.episodes import Episode
+from skcml.least_squares import LeastSquares
+from skcml.problems.meta_params import MetaParams
+
+
+class Term(NamedTuple):
+    """One summand of a meta-gradient: energy and loss at the same task parameters.
+
+    Attributes
+    ----------
+    phi : array
+        Task parameters.
+    energy, loss : array of shape (n_tasks,), or None
+        Their coefficients; None leaves the summand out.
+    """
+
+    phi: Array
+    energy: Array | None
+    loss: Array | None
+
+
+class InnerProblem(Protocol):
+    """Energy and loss of a batch of tasks, as functions of phi and theta.
+
+    A *batch* is an episode as the model sees it; only the problem looks inside. Every derivative
+    is a first derivative: no rule that is built on this interface can need a second one.
+    """
+
+    def embed(self, theta: MetaParams, episode: Episode) -> Any:
+        """Return the batch: the episode with everything that does not depend on phi."""
+
+    def energy(self, phi: Array, theta: MetaParams, batch: Any) -> Array:
+        """Return E, summed over support rows, of shape (n_tasks,)."""
+
+    def loss(self, phi: Array, theta: MetaParams, batch: Any) -> Array:
+        """Return L, the mean over query rows, of shape (n_tasks,)."""
+
+    def loss_phi_grad(self, phi: Array, theta: MetaParams, batch: Any) -> Array:
+        """Return the derivative of L with respect to phi, of phi's shape."""
+
+    def loss_curvature(self, direction: Array, phi: Array, theta: MetaParams, batch: Any) -> Array:
+        """Apply a positive semi-definite curvature of L in phi to a direction of phi's shape."""
+
+    def theta_grad(self, terms: Sequence[Term], theta: MetaParams, batch: Any) -> MetaParams:
+        """Return the theta-gradient of the weighted sum of energies and losses.
+
+        All phases of a rule come as terms of one call, so that a network is passed through once.
+        """
+
+
+@runtime_checkable
+class QuadraticProblem(Protocol):
+    """A problem whose augmented energy E + beta L is quadratic in phi."""
+
+    def least_squares(self, theta: MetaParams, batch: Any, beta: Array | float) -> LeastSquares:
+        """Return the augmented energy as a batch of least-squares systems in phi."""

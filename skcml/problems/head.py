@@ -1,0 +1,280 @@
+r"""A linear head on learned features, with a learned Gaussian prior: a mixed-effects model.
+
+For one task and one output, with features :math:`z = [1, x, h(x)]` of a row,
+
+.. math::
+
+    y = z^\top (\omega + \Lambda u) + \varepsilon, \qquad
+    u \sim N(0, I), \quad \varepsilon \sim N(0, \sigma^2),
+
+    E(u, \theta) = \sum_i \frac{w_i (y_i - z_i^\top (\omega + \Lambda u))^2}{2 \sigma^2}
+                   + \tfrac12 \|u\|^2 .
+
+The task parameter :math:`\phi = u` is whitened: the prior covariance of the coefficients is
+:math:`\Lambda \Lambda^\top`, a zero variance is an ordinary value, and every system to solve is
+well conditioned. :math:`\theta` holds :math:`\omega`, :math:`\Lambda`, :math:`\log \sigma` and the
+body's weights. Without a hidden layer this is the linear mixed model.
+
+The loss is the negative log predictive density of each query row by itself,
+
+.. math:: L = \text{mean}_q \; \tfrac12 \log 2 \pi v_q + \frac{(y_q - m_q)^2}{2 v_q}, \qquad
+          v_q = \sigma^2 + a_q^\top H^{-1} a_q, \quad a_q = \Lambda^\top z_q ,
+
+whose mean :math:`m_q` depends on :math:`\phi` and whose variance depends on :math:`\theta` alone,
+through the features of the query *and* of the support rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from skcml.arrays import Array, namespace
+from skcml.episodes import Episode
+from skcml.least_squares import LeastSquares
+from skcml.problems.base import Term
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.mlp import MLPBody
+
+# The noise variance cannot fall below this (outputs are standardised): noise-free data would
+# otherwise drive the log density, and the conditioning of every solve, to infinity.
+NOISE_FLOOR = 1e-8
+
+
+def noise_variance(log_noise: Array) -> Array:
+    """Return the noise variance of each output."""
+    return NOISE_FLOOR + namespace(log_noise).exp(2 * log_noise)
+
+
+@dataclass(frozen=True)
+class HeadBatch:
+    """An episode in the body's features. S support rows, Q query rows, K features, P columns.
+
+    Attributes
+    ----------
+    z : array of shape (n_tasks * (S + Q), K)
+        Features of all rows: those of the support, then those of the query.
+    tape : sequence of arrays
+        What the body remembers for its gradient.
+    a_support, a_query : array of shape (n_outputs, n_tasks, S or Q, P)
+        Features in whitened coordinates.
+    r_support, r_query : array of shape (n_outputs, n_tasks, S or Q)
+        What the prior mean leaves of y.
+    w_support, w_query : array of shape (n_tasks, S or Q)
+        Row weights; those of the query sum to one in each task.
+    noise : array of shape (n_outputs, 1, 1)
+        Noise variance.
+    system : LeastSquares
+        The free phase, factorised.
+    b_query : array of shape (n_outputs, n_tasks, Q, P)
+        H^-1 a_q.
+    v_query : array of shape (n_outputs, n_tasks, Q)
+        Predictive variance; one where the loss does not know of it.
+    """
+
+    z: Array
+    tape: Sequence[Array]
+    a_support: Array
+    a_query: Array
+    r_support: Array
+    r_query: Array
+    w_support: Array
+    w_query: Array
+    noise: Array
+    system: LeastSquares
+    b_query: Array
+    v_query: Array
+
+
+@dataclass(frozen=True)
+class HeadProblem:
+    """Energy, loss and their gradients for a Gaussian head on a body's features.
+
+    Parameters
+    ----------
+    body : MLPBody
+    factor_mask : ndarray of shape (K, P), bool
+        Which entries of the prior factor are learned; the others stay zero.
+    n_outputs : int
+    meta_loss : {"log_predictive", "loss"}
+        "loss" is half the squared error.
+    """
+
+    body: MLPBody
+    factor_mask: np.ndarray
+    n_outputs: int = 1
+    meta_loss: str = "log_predictive"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the meta-parameters."""
+        n_features, n_columns = self.factor_mask.shape
+        return {
+            **self.body.shapes,
+            "omega": (self.n_outputs, n_features),
+            "factor": (self.n_outputs, n_features, n_columns),
+            "log_noise": (self.n_outputs,),
+        }
+
+    def embed(self, theta: Mapping[str, Array], episode: Episode) -> HeadBatch:
+        """Pass all rows through the body once and factorise the free phase."""
+        n_tasks, n_support = episode.w_support.shape
+        n_query = episode.w_query.shape[1]
+        xp = namespace(episode.x_support)
+        cut = n_tasks * n_support
+        x = xp.concatenate(
+            [
+                episode.x_support.reshape(cut, -1),
+                episode.x_query.reshape(n_tasks * n_query, -1),
+            ]
+        )
+        z, tape = self.body.forward(theta, x)
+        whitened = z @ theta["factor"]
+        mean = (z @ theta["omega"][..., None])[..., 0]
+        support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
+        a_support = whitened[:, :cut].reshape(*support, -1)
+        a_query = whitened[:, cut:].reshape(*query, -1)
+        noise = noise_variance(theta["log_noise"])[:, None, None]
+        r_support = episode.y_support - mean[:, :cut].reshape(support)
+        system = LeastSquares.factorize(a_support, r_support, episode.w_support / noise)
+        b_query = v_query = xp.ones_like(episode.y_query)
+        if self.meta_loss == "log_predictive":
+            b_query = system.solve_h(a_query)
+            v_query = noise + (a_query * b_query).sum(-1)
+        return HeadBatch(
+            z=z,
+            tape=tape,
+            a_support=a_support,
+            a_query=a_query,
+            r_support=r_support,
+            r_query=episode.y_query - mean[:, cut:].reshape(query),
+            w_support=episode.w_support,
+            w_query=episode.w_query / episode.w_query.sum(-1)[:, None],
+            noise=noise,
+            system=system,
+            b_query=b_query,
+            v_query=v_query,
+        )
+
+    def energy(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:
+        """Return E of each task; ``phi`` is u, of shape (n_outputs, n_tasks, P)."""
+        residual = batch.r_support - (batch.a_support @ phi[..., None])[..., 0]
+        misfit = (batch.w_support / batch.noise * residual**2).sum(-1)
+        return 0.5 * (misfit + (phi**2).sum(-1)).sum(0)
+
+    def loss(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:
+        """Return L of each task, summed over outputs."""
+        residual = batch.r_query - (batch.a_query @ phi[..., None])[..., 0]
+        if self.meta_loss == "loss":
+            return 0.5 * (batch.w_query * residual**2).sum(-1).sum(0)
+        log = namespace(phi).log(2 * np.pi * batch.v_query)
+        return 0.5 * (batch.w_query * (log + residual**2 / batch.v_query)).sum(-1).sum(0)
+
+    def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:
+        """Return dL/du."""
+        residual = batch.r_query - (batch.a_query @ phi[..., None])[..., 0]
+        pull = batch.w_query * residual / batch.v_query
+        return -(pull[..., None, :] @ batch.a_query)[..., 0, :]
+
+    def loss_curvature(
+        self, direction: Array, phi: Array, theta: Mapping[str, Array], batch: HeadBatch
+    ) -> Array:
+        """Apply d2L/du2, which is constant, to a direction."""
+        moved = (batch.a_query @ direction[..., None])[..., 0]
+        return ((batch.w_query / batch.v_query * moved)[..., None, :] @ batch.a_query)[..., 0, :]
+
+    def least_squares(
+        self, theta: Mapping[str, Array], batch: HeadBatch, beta: Array | float
+    ) -> LeastSquares:
+        """Return E + beta L: the query rows join the support rows, weighted by beta."""
+        if np.ndim(beta) == 0 and beta == 0:
+            return batch.system
+        xp = namespace(batch.z)
+        nudge = xp.ones_like(batch.w_query) * xp.asarray(beta).reshape(-1, 1)
+        return LeastSquares.factorize(
+            xp.concatenate([batch.a_support, batch.a_query], axis=-2),
+            xp.concatenate([batch.r_support, batch.r_query], axis=-1),
+            xp.concatenate(
+                [batch.w_support / batch.noise, nudge * batch.w_query / batch.v_query], axis=-1
+            ),
+        )
+
+    def theta_grad(
+        self, terms: Sequence[Term], theta: Mapping[str, Array], batch: HeadBatch
+    ) -> MetaParams:
+        """Return the theta-gradient of the weighted sum: residual times feature, summed."""
+        n_outputs, _, n_columns = theta["factor"].shape
+        grad = MetaParams(self.shapes)
+        support, query, noise = self._cotangents(terms, batch)
+        xp = namespace(batch.z)
+        g_mean = xp.concatenate([c.mean.reshape(n_outputs, -1) for c in (support, query)], axis=1)
+        g_whitened = xp.concatenate(
+            [c.whitened.reshape(n_outputs, -1, n_columns) for c in (support, query)], axis=1
+        )
+        grad["omega"][...] = g_mean @ batch.z
+        grad["factor"][...] = (batch.z.mT @ g_whitened) * self.factor_mask
+        grad["log_noise"][...] = 2 * (batch.noise[:, 0, 0] - NOISE_FLOOR) * noise
+        if self.body.shapes:
+            g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
+            self.body.backward(theta, batch.tape, g_z.sum(0), grad)
+        return grad
+
+    def _cotangents(
+        self, terms: Sequence[Term], batch: HeadBatch
+    ) -> tuple[RowCotangents, RowCotangents, Array]:
+        """Return the derivatives with respect to support rows, query rows and noise variance."""
+        energies = [(t.phi, t.energy) for t in terms if t.energy is not None]
+        losses = [(t.phi, t.loss) for t in terms if t.loss is not None]
+        precision = batch.w_support / batch.noise
+        support = _misfit_cotangents(energies, batch.a_support, batch.r_support, precision)
+        precision = batch.w_query / batch.v_query
+        query = _misfit_cotangents(losses, batch.a_query, batch.r_query, precision)
+        noise = -0.5 * (batch.w_support / batch.noise**2 * support.squares).sum((1, 2))
+        if self.meta_loss == "loss" or not losses:
+            return support, query, noise
+        # The direct term: dv = dsigma2 + 2 b.da - b.dH b, with b = H^-1 a and H = I + A'DA.
+        total = sum(coefficient for _, coefficient in losses)[:, None]
+        kappa = 0.5 * precision * (total - query.squares / batch.v_query)
+        moved = batch.a_support @ batch.b_query.mT
+        weighted = (batch.w_support / batch.noise)[..., None] * moved * kappa[..., None, :]
+        query.whitened[...] += 2 * kappa[..., None] * batch.b_query
+        support.whitened[...] -= 2 * weighted @ batch.b_query
+        noise = noise + kappa.sum((1, 2)) + (weighted * moved).sum((1, 2, 3)) / batch.noise[:, 0, 0]
+        return support, query, noise
+
+
+class RowCotangents(NamedTuple):
+    """Derivatives with respect to the rows of a batch.
+
+    Attributes
+    ----------
+    mean : array of shape (n_outputs, n_tasks, n_rows)
+        With respect to the prior mean z'omega of each row.
+    whitened : array of shape (n_outputs, n_tasks, n_rows, P)
+        With respect to a = Lambda'z.
+    squares : array of shape (n_outputs, n_tasks, n_rows)
+        The weighted sum of squared residuals.
+    """
+
+    mean: Array
+    whitened: Array
+    squares: Array
+
+
+def _misfit_cotangents(
+    phases: Sequence[tuple[Array, Array]], a: Array, r: Array, precision: Array
+) -> RowCotangents:
+    """Differentiate the sum over phases of ``c * precision * (r - a.phi)^2 / 2``."""
+    mean, squares = 0.0 * r, 0.0 * r
+    whitened = 0.0 * a
+    for phi, coefficient in phases:
+        residual = r - (a @ phi[..., None])[..., 0]
+        weighted = coefficient[:, None] * residual
+        pull = precision * weighted
+        mean -= pull
+        squares += weighted * residual
+        whitened -= pull[..., None] * phi[..., None, :]
+    return RowCotangents(mean, whitened, squares)

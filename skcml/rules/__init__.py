@@ -1,0 +1,1 @@
+"""Meta-gradient rules, one file each: the derivative of a learner's result."""

@@ -1,0 +1,51 @@
+"""What every inner solver is: a function of problem and batch that owns nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from skcml.arrays import Array
+from skcml.problems.base import InnerProblem
+from skcml.problems.meta_params import MetaParams
+
+
+@dataclass(frozen=True)
+class InnerSolution:
+    """The minimum of E + beta L over phi, for a batch of tasks.
+
+    Attributes
+    ----------
+    phi : array
+        Task parameters, of the problem's shape.
+    grad_norm : array of shape (n_tasks,)
+        Norm of the energy's gradient that is left: the solver's tolerance as reached.
+    n_iter : int
+        Iterations spent; zero for a closed form.
+    converged : array of shape (n_tasks,), bool
+        Whether a task can be used.
+    solve_h : callable or None
+        Applies the inverse of the energy's curvature to an array of phi's shape; None where the
+        solver has no factor of it.
+    """
+
+    phi: Array
+    grad_norm: Array
+    n_iter: int
+    converged: Array
+    solve_h: Callable[[Array], Array] | None
+
+
+class InnerSolver(Protocol):
+    """A function that minimises the augmented energy over phi."""
+
+    def __call__(
+        self,
+        problem: InnerProblem,
+        theta: MetaParams,
+        batch: Any,
+        beta: Array | float = 0.0,
+        init: Array | None = None,
+    ) -> InnerSolution:
+        """Return argmin over phi of E + beta L; one beta for all tasks or one for each."""

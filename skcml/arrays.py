@@ -31,3 +31,10 @@ def identity_like(array: Array, size: int) -> Array:
     if isinstance(array, np.ndarray):
         return np.eye(size, dtype=array.dtype)
     return namespace(array).eye(size, dtype=array.dtype, device=array.device)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Return ``array`` on the host as numpy, without its graph; numpy comes back as it is."""
+    if isinstance(array, np.ndarray):
+        return array
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

@@ -44,10 +44,12 @@ class TaskRows:
 
     @property
     def n_tasks(self) -> int:
+        """Number of tasks."""
         return len(self.starts) - 1
 
     @property
     def sizes(self) -> np.ndarray:
+        """Rows of each task, of shape (n_tasks,)."""
         return np.diff(self.starts)
 
     def subset(self, tasks: np.ndarray) -> TaskRows:

@@ -25,14 +25,14 @@ STRUCTURES = ("full", "diagonal", "intercept")
 
 @dataclass(frozen=True)
 class MixedModel:
-    """Estimates for one output.
+    r"""Estimates for one output.
 
     Attributes
     ----------
     omega : ndarray of shape (n_columns,)
         Fixed effects, the intercept first.
     factor : ndarray of shape (n_columns, n_columns)
-        Lower-triangular :math:`\\Lambda` of the random effects' covariance.
+        Lower-triangular :math:`\Lambda` of the random effects' covariance.
     noise : float
         Residual variance.
     n_iter : int
@@ -74,7 +74,7 @@ class CompressedGroups:
             root = np.sqrt(tasks.weight[rows] * mask)[..., None]
             joint = np.concatenate([root, root * tasks.X[rows], root * tasks.y[rows]], axis=2)
             if joint.shape[1] > joint.shape[2]:
-                joint = np.linalg.qr(joint, mode="r")
+                joint = np.asarray(np.linalg.qr(joint, mode="r"))
             z_chunks.append(joint[..., :n_columns])
             y_chunks.append(joint[..., n_columns:])
         return cls(z_chunks, y_chunks, float(tasks.weight.sum()), tasks.n_tasks)
@@ -124,7 +124,8 @@ def fit_mixed_model(
         sigma, noise = init.factor @ init.factor.T, init.noise
     omega = np.zeros(n_columns)
     n_iter = 0
-    for n_iter in range(1, max_iter + 1):
+    while n_iter < max_iter:
+        n_iter += 1
         factor = cholesky_psd(sigma)[:, _active(structure, n_columns)]
         omega, second, squares = _expectation(chunks, factor, noise)
         new_sigma = _restrict(factor @ (second / groups.n_groups) @ factor.T, structure)
@@ -176,7 +177,8 @@ def _expectation(
 
 def _rows_times(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiply padded rows by one matrix in a single product."""
-    return (z.reshape(-1, z.shape[-1]) @ matrix).reshape(*z.shape[:-1], -1)
+    product: np.ndarray = z.reshape(-1, z.shape[-1]) @ matrix
+    return product.reshape(*z.shape[:-1], matrix.shape[1])
 
 
 def _active(structure: str, n_columns: int) -> slice:
@@ -205,4 +207,5 @@ def cholesky_psd(sigma: np.ndarray) -> np.ndarray:
     safe = np.where(scale > 0, scale, 1.0)
     correlation = sigma / np.outer(safe, safe)
     np.fill_diagonal(correlation, 1.0 + 1e-10)
-    return scale[:, None] * np.linalg.cholesky(correlation)
+    factor: np.ndarray = scale[:, None] * np.linalg.cholesky(correlation)
+    return factor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ class History:
         Their mean query loss.
     n_left_out : int
         Tasks left out of a step because their inner problem did not converge.
+    n_skipped : int
+        Steps that left the meta-parameters as they were, because the loss or its
+        gradient was not finite.
     best_step : int
         Where the validation loss was lowest; the last step without validation.
     """
@@ -36,6 +40,7 @@ class History:
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     n_left_out: int = 0
+    n_skipped: int = 0
     best_step: int = 0
 
 
@@ -109,7 +114,6 @@ def meta_train(
     start, theta = theta, theta.copy()
     vector = torch.from_numpy(theta.vector)
     optimizer = torch.optim.Adam([vector], lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(options.max_iter, 1))
     history = History()
     best = _Best(theta, options)
     if validate is not None:
@@ -120,11 +124,12 @@ def meta_train(
         descent = gradient.theta.vector + 2 * options.anchor * (theta.vector - start.vector)
         if frozen is not None:
             descent[frozen] = 0.0
-        if not np.isfinite(descent).all():
-            descent = np.nan_to_num(descent, nan=0.0, posinf=0.0, neginf=0.0)
-        vector.grad = torch.from_numpy(descent)
-        optimizer.step()
-        schedule.step()
+        if np.isfinite(gradient.loss) and np.isfinite(descent).all():
+            optimizer.param_groups[0]["lr"] = learning_rate(step, options)
+            vector.grad = torch.from_numpy(descent)
+            optimizer.step()
+        else:
+            history.n_skipped += 1
         history.loss.append(gradient.loss)
         history.n_left_out += gradient.n_left_out
         if validate is not None and (step % options.validate_every == 0 or step == n_steps):
@@ -139,16 +144,23 @@ def meta_train(
     return best.theta, history
 
 
+def learning_rate(step: int, options: OuterOptions) -> float:
+    """Return the learning rate of a step, counted from one: a cosine from its start to zero."""
+    done = min((step - 1) / max(options.max_iter, 1), 1.0)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
 class _Best:
     """Keeps the state with the lowest validation loss, and knows when to give up."""
 
     def __init__(self, theta: MetaParams, options: OuterOptions) -> None:
-        self.theta = theta
+        self.theta = theta.copy()
         self.options = options
         self.loss = np.inf
         self.mark, self.mark_step = np.inf, 0
 
     def look(self, step: int, theta: MetaParams, loss: float, history: History) -> None:
+        """Record a validation loss, and keep the state if it is the best."""
         history.validation_step.append(step)
         history.validation_loss.append(loss)
         if loss < self.loss:
@@ -157,4 +169,5 @@ class _Best:
             self.mark, self.mark_step = loss, step
 
     def is_over(self, step: int) -> bool:
+        """Tell whether the loss has not improved for too long."""
         return step - self.mark_step >= self.options.n_iter_no_change

@@ -1,0 +1,1 @@
+"""Inner problems, one file each: energies, losses, models and their meta-parameters."""

@@ -1,7 +1,7 @@
-"""What every inner problem offers: an energy, a loss, and their first derivatives.
+r"""What every inner problem offers: an energy, a loss, and their first derivatives.
 
-The energy :math:`E(\\phi, \\theta)` is what a task minimises on its support rows; the loss
-:math:`L(\\phi, \\theta)` judges the result on its query rows. The contrastive rule needs nothing
+The energy :math:`E(\phi, \theta)` is what a task minimises on its support rows; the loss
+:math:`L(\phi, \theta)` judges the result on its query rows. The contrastive rule needs nothing
 else of a model: Zucchet et al., NeurIPS 2022 (arXiv 2104.01677), section 2.
 """
 
@@ -21,7 +21,7 @@ class Term(NamedTuple):
 
     Attributes
     ----------
-    phi : array
+    phi : array of shape (n_outputs, n_tasks, n_params)
         Task parameters.
     energy, loss : array of shape (n_tasks,), or None
         Their coefficients; None leaves the summand out.
@@ -35,8 +35,9 @@ class Term(NamedTuple):
 class InnerProblem(Protocol):
     """Energy and loss of a batch of tasks, as functions of phi and theta.
 
-    A *batch* is an episode as the model sees it; only the problem looks inside. Every derivative
-    is a first derivative: no rule that is built on this interface can need a second one.
+    A *batch* is an episode as the model sees it; only the problem looks inside. ``phi`` has the
+    shape (n_outputs, n_tasks, n_params). Every derivative is a first derivative: no rule that is
+    built on this interface can need a second one.
     """
 
     def embed(self, theta: MetaParams, episode: Episode) -> Any:

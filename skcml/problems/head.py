@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skcml.arrays import Array, namespace
+from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
 from skcml.least_squares import LeastSquares
 from skcml.problems.base import Term
@@ -64,7 +64,7 @@ class HeadBatch:
     r_support, r_query : array of shape (n_outputs, n_tasks, S or Q)
         What the prior mean leaves of y.
     w_support, w_query : array of shape (n_tasks, S or Q)
-        Row weights; those of the query sum to one in each task.
+        Row weights; those of the query sum to one in each task (to zero if all are zero).
     noise : array of shape (n_outputs, 1, 1)
         Noise variance.
     system : LeastSquares
@@ -122,21 +122,22 @@ class HeadProblem:
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> HeadBatch:
         """Pass all rows through the body once and factorise the free phase."""
         n_tasks, n_support = episode.w_support.shape
-        n_query = episode.w_query.shape[1]
+        n_query, n_inputs = episode.x_query.shape[1:]
         xp = namespace(episode.x_support)
         cut = n_tasks * n_support
         x = xp.concatenate(
             [
-                episode.x_support.reshape(cut, -1),
-                episode.x_query.reshape(n_tasks * n_query, -1),
+                episode.x_support.reshape(cut, n_inputs),
+                episode.x_query.reshape(n_tasks * n_query, n_inputs),
             ]
         )
         z, tape = self.body.forward(theta, x)
         whitened = z @ theta["factor"]
         mean = (z @ theta["omega"][..., None])[..., 0]
         support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
-        a_support = whitened[:, :cut].reshape(*support, -1)
-        a_query = whitened[:, cut:].reshape(*query, -1)
+        # Every length by its name: an episode may have no support row.
+        a_support = whitened[:, :cut].reshape(*support, whitened.shape[-1])
+        a_query = whitened[:, cut:].reshape(*query, whitened.shape[-1])
         noise = noise_variance(theta["log_noise"])[:, None, None]
         r_support = episode.y_support - mean[:, :cut].reshape(support)
         system = LeastSquares.factorize(a_support, r_support, episode.w_support / noise)
@@ -144,6 +145,7 @@ class HeadProblem:
         if self.meta_loss == "log_predictive":
             b_query = system.solve_h(a_query)
             v_query = noise + (a_query * b_query).sum(-1)
+        total = episode.w_query.sum(-1)[:, None]
         return HeadBatch(
             z=z,
             tape=tape,
@@ -152,7 +154,7 @@ class HeadProblem:
             r_support=r_support,
             r_query=episode.y_query - mean[:, cut:].reshape(query),
             w_support=episode.w_support,
-            w_query=episode.w_query / episode.w_query.sum(-1)[:, None],
+            w_query=episode.w_query / (total + (total == 0)),
             noise=noise,
             system=system,
             b_query=b_query,
@@ -172,6 +174,12 @@ class HeadProblem:
             return 0.5 * (batch.w_query * residual**2).sum(-1).sum(0)
         log = namespace(phi).log(2 * np.pi * batch.v_query)
         return 0.5 * (batch.w_query * (log + residual**2 / batch.v_query)).sum(-1).sum(0)
+
+    def predict(self, theta: Mapping[str, Array], episode: Episode) -> tuple[Array, Array]:
+        """Return predictive mean and variance of the query rows, (n_outputs, n_tasks, Q) each."""
+        batch = self.embed(theta, episode)
+        residual = batch.r_query - (batch.a_query @ batch.system.solution()[..., None])[..., 0]
+        return episode.y_query - residual, batch.v_query
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:
         """Return dL/du."""
@@ -193,7 +201,7 @@ class HeadProblem:
         if np.ndim(beta) == 0 and beta == 0:
             return batch.system
         xp = namespace(batch.z)
-        nudge = xp.ones_like(batch.w_query) * xp.asarray(beta).reshape(-1, 1)
+        nudge = xp.asarray(beta, dtype=batch.w_query.dtype).reshape(-1, 1)
         return LeastSquares.factorize(
             xp.concatenate([batch.a_support, batch.a_query], axis=-2),
             xp.concatenate([batch.r_support, batch.r_query], axis=-1),
@@ -214,9 +222,9 @@ class HeadProblem:
         g_whitened = xp.concatenate(
             [c.whitened.reshape(n_outputs, -1, n_columns) for c in (support, query)], axis=1
         )
-        grad["omega"][...] = g_mean @ batch.z
-        grad["factor"][...] = (batch.z.mT @ g_whitened) * self.factor_mask
-        grad["log_noise"][...] = 2 * (batch.noise[:, 0, 0] - NOISE_FLOOR) * noise
+        grad["omega"][...] = to_numpy(g_mean @ batch.z)
+        grad["factor"][...] = to_numpy(batch.z.mT @ g_whitened) * self.factor_mask
+        grad["log_noise"][...] = to_numpy(2 * (batch.noise[:, 0, 0] - NOISE_FLOOR) * noise)
         if self.body.shapes:
             g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
             self.body.backward(theta, batch.tape, g_z.sum(0), grad)

@@ -26,7 +26,9 @@ class MetaParams(Mapping[str, np.ndarray]):
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()], dtype=int)
         size = int(ends[-1]) if len(ends) else 0
         self.vector = np.zeros(size) if vector is None else vector
-        pieces = np.split(self.vector, ends[:-1])
+        if self.vector.shape != (size,):
+            raise ValueError(f"The vector has shape {self.vector.shape} where ({size},) is needed.")
+        pieces = np.split(self.vector, ends)[:-1]
         self._views = {
             name: piece.reshape(shape)
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)

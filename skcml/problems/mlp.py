@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from skcml.arrays import Array, namespace
+from skcml.arrays import Array, namespace, to_numpy
 from skcml.problems.meta_params import MetaParams
 
 # Name: the activation, and its derivative as a function of the activation's input and output.
@@ -46,6 +47,7 @@ class MLPBody:
 
     @property
     def n_features(self) -> int:
+        """Length of a row's features."""
         return self.n_linear + (self.hidden_layer_sizes[-1] if self.hidden_layer_sizes else 0)
 
     @property
@@ -53,18 +55,23 @@ class MLPBody:
         """Names and shapes of the body's meta-parameters."""
         sizes = (self.n_inputs, *self.hidden_layer_sizes)
         shapes: dict[str, tuple[int, ...]] = {}
-        for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
             shapes[f"weight_{i}"] = (n_in, n_out)
             shapes[f"bias_{i}"] = (n_out,)
         return shapes
 
     def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
-        """Draw weights and biases (Glorot uniform, as scikit-learn's MLPs do)."""
+        """Draw weights and biases, uniformly.
+
+        The first layer is wide enough that units bend within the range of standardised inputs: a
+        head can use them before they are learned. Deeper layers are Glorot's, as in scikit-learn.
+        """
         for i in range(len(self.hidden_layer_sizes)):
             weight = theta[f"weight_{i}"]
-            bound = np.sqrt(6.0 / sum(weight.shape))
+            n_in, n_out = weight.shape
+            bound = np.sqrt(6.0 / (n_in + n_out)) if i else 2.0 / np.sqrt(n_in)
             weight[...] = rng.uniform(-bound, bound, weight.shape)
-            theta[f"bias_{i}"][...] = rng.uniform(-bound, bound, weight.shape[1])
+            theta[f"bias_{i}"][...] = rng.uniform(-1.0, 1.0, n_out) * (bound if i else 2.0)
 
     def forward(self, theta: Mapping[str, Array], x: Array) -> tuple[Array, Sequence[Array]]:
         """Return the features of rows ``x`` and what `backward` needs to remember.
@@ -87,8 +94,11 @@ class MLPBody:
             a = h @ theta[f"weight_{i}"] + theta[f"bias_{i}"]
             h = function(xp, a)
             tape += [a, h]
-        parts = [xp.ones_like(x[:, :1]), x] + ([h] if self.hidden_layer_sizes else [])
-        return xp.concatenate(parts, axis=1), tape
+        if not self.hidden_layer_sizes:
+            return xp.concatenate([xp.ones_like(x[:, :1]), x], axis=-1), tape
+        # A stack of bodies (weights with a leading axis) sees the same rows.
+        inputs = xp.broadcast_to(x, (*h.shape[:-1], x.shape[-1]))
+        return xp.concatenate([xp.ones_like(inputs[..., :1]), inputs, h], axis=-1), tape
 
     def backward(
         self, theta: Mapping[str, Array], tape: Sequence[Array], cotangent: Array, grad: MetaParams
@@ -100,7 +110,7 @@ class MLPBody:
         for i in reversed(range(len(self.hidden_layer_sizes))):
             below, a, h = tape[2 * i : 2 * i + 3]
             g = g * derivative(xp, a, h)
-            grad[f"weight_{i}"][...] += below.mT @ g
-            grad[f"bias_{i}"][...] += g.sum(0)
+            grad[f"weight_{i}"][...] += to_numpy(below.mT @ g)
+            grad[f"bias_{i}"][...] += to_numpy(g.sum(0))
             if i:
                 g = g @ theta[f"weight_{i}"].mT

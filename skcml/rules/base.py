@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from skcml.arrays import Array
+from skcml.arrays import Array, namespace
 from skcml.episodes import Episode
 from skcml.problems.base import InnerProblem
 from skcml.problems.meta_params import MetaParams
@@ -21,7 +21,7 @@ class MetaGradient:
     theta : MetaParams
         Gradient of the mean loss over tasks.
     loss : float
-        That mean loss, at the free phase.
+        That mean loss, at the free phase; not a number where no task could be used.
     n_left_out : int
         Tasks whose inner problem did not converge; they are not in the mean.
     """
@@ -41,6 +41,10 @@ class MetaGradientRule(Protocol):
 
 
 def usable_mean(usable: Array) -> Array:
-    """Return the coefficients, of shape (n_tasks,), that average over the usable tasks."""
-    weight = usable * 1.0
+    """Return the coefficients, of shape (n_tasks,), that average over the usable tasks.
+
+    All are zero where no task can be used.
+    """
+    xp = namespace(usable)
+    weight = xp.asarray(usable, dtype=xp.float64)
     return weight / max(float(weight.sum()), 1.0)

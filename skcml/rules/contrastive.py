@@ -37,6 +37,14 @@ from skcml.solvers.base import InnerSolution, InnerSolver
 SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
 # Order of the error in beta, for the finite schemes.
 ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
+# A nudge away from the target may take this share of beta_lim, which is known to a few percent.
+SAFE_SHARE = 0.9
+# beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
+MAX_LIMIT = 1e6
+NO_FACTOR = (
+    "scheme='tangent' needs a solver that has a factor of the energy's curvature, and this one "
+    "has none; choose scheme='symmetric' or another solver."
+)
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,9 @@ class Contrastive:
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
         "auto" is "tangent" where the solver has a factor of the curvature, else "symmetric".
     beta : float or "auto", default="auto"
-        Nudging strength of the finite schemes. "auto" takes a share of each task's beta_lim, the
-        strength beyond which the -beta phase has no minimum; the share follows the accuracy of
-        the solver, which is what limits how small beta may be.
+        Nudging strength of the finite schemes; no task is nudged by more than its beta_lim, the
+        strength beyond which the -beta phase has no minimum. "auto" takes a share of beta_lim,
+        which follows the accuracy of the solver: that is what limits how small beta may be.
     """
 
     scheme: str = "auto"
@@ -62,17 +70,17 @@ class Contrastive:
         """Return the meta-gradient of one episode, averaged over its tasks."""
         batch = problem.embed(theta, episode)
         free = solver(problem, theta, batch)
-        share = usable_mean(free.converged)
-        loss = float((share * problem.loss(free.phi, theta, batch)).sum())
+        usable = free.converged
         if resolve_scheme(self.scheme, free) == "tangent":
             terms = tangent_terms(problem, theta, batch, free)
         else:
-            terms = self._finite_terms(problem, solver, theta, batch, free)
-        terms = [
-            Term(t.phi, _scaled(t.energy, share), _scaled(t.loss, share)) for t in terms
-        ]
-        grad = problem.theta_grad(terms, theta, batch)
-        return MetaGradient(grad, loss, int((~free.converged).sum()))
+            terms, usable = self._finite_terms(problem, solver, theta, batch, free)
+        share = usable_mean(usable)
+        grad = problem.theta_grad([_masked(t, usable, share) for t in terms], theta, batch)
+        losses = _where(usable, problem.loss(free.phi, theta, batch))
+        n_left_out = int((~usable).sum())
+        loss = float((share * losses).sum()) if n_left_out < len(usable) else float("nan")
+        return MetaGradient(grad, loss, n_left_out)
 
     def _finite_terms(
         self,
@@ -81,49 +89,66 @@ class Contrastive:
         theta: MetaParams,
         batch: Any,
         free: InnerSolution,
-    ) -> list[Term]:
-        """Solve the nudged phases, from the free one, and weigh them."""
+    ) -> tuple[list[Term], Array]:
+        """Solve the nudged phases, from the free one, and weigh them.
+
+        Returns
+        -------
+        terms : list of Term
+        usable : array of shape (n_tasks,), bool
+            Whether every phase of a task converged.
+        """
         scheme = resolve_scheme(self.scheme, free)
         limit = nudge_limit(problem, theta, batch, free)
-        beta = self._strength(scheme, limit, free)
-
-        def phase(strength: Array) -> Array:
-            return solver(problem, theta, batch, strength, init=free.phi).phi
-
-        one = beta / beta
+        slope = problem.loss_phi_grad(free.phi, theta, batch)
+        beta = self._strength(scheme, limit, slope, free)
+        one = 1 + 0 * beta
+        first = solver(problem, theta, batch, beta, init=free.phi)
+        if scheme == "forward":
+            terms = [Term(first.phi, one / beta, one), Term(free.phi, -one / beta, None)]
+            return terms, free.converged & first.converged
+        # Where -beta has no minimum, the symmetric scheme's other phase is the free one.
+        back = beta * (beta < SAFE_SHARE * limit)
+        other = 2 * beta if scheme == "second_order" else -back
+        second = solver(problem, theta, batch, other, init=free.phi)
+        usable = free.converged & first.converged & second.converged
         if scheme == "second_order":
-            return [
+            terms = [
                 Term(free.phi, -1.5 / beta, None),
-                Term(phase(beta), 2 / beta, 2 * one),
-                Term(phase(2 * beta), -0.5 / beta, -one),
+                Term(first.phi, 2 / beta, 2 * one),
+                Term(second.phi, -0.5 / beta, -one),
             ]
-        # Where -beta has no minimum, or forward is asked for, the other phase is the free one.
-        back = beta * (beta < 0.9 * limit) if scheme == "symmetric" else 0 * beta
+            return terms, usable
         width = beta + back
-        return [
-            Term(phase(beta), 1 / width, beta / width),
-            Term(phase(-back), -1 / width, back / width),
+        terms = [
+            Term(first.phi, 1 / width, beta / width),
+            Term(second.phi, -1 / width, back / width),
         ]
+        return terms, usable
 
-    def _strength(self, scheme: str, limit: Array, free: InnerSolution) -> Array:
+    def _strength(self, scheme: str, limit: Array, slope: Array, free: InnerSolution) -> Array:
         """Return beta for each task, of shape (n_tasks,)."""
         if self.beta != "auto":
-            return 0 * limit + float(self.beta)
-        # The error is C1 delta / beta + C2 (beta / limit)^order: smallest at delta^(1/(1+order)).
-        xp = namespace(limit)
-        delta = xp.clip(free.grad_norm, 1e-16, 1e-2)
-        return limit * delta ** (1.0 / (1 + ORDER[scheme]))
+            beta = float(self.beta)
+            if not 0 < beta < float("inf"):
+                raise ValueError(f"beta={self.beta!r} must be 'auto' or a positive number.")
+            # Far beyond it the difference is no derivative any more, and may point uphill.
+            return namespace(limit).clip(limit, None, beta)
+        # With s = beta / limit the error is C1 delta / s + C2 s^order: least at
+        # s = delta^(1/(1+order)). delta is what the solver left of the energy's gradient, in units
+        # of the force that a nudge of the size of the limit exerts: a pure number.
+        force = limit * (slope**2).sum((0, -1)) ** 0.5
+        delta = _where(free.converged, free.grad_norm / (force + (force == 0)))
+        share: Array = namespace(limit).clip(delta, 1e-16, 1e-2) ** (1.0 / (1 + ORDER[scheme]))
+        return limit * share
 
 
 def resolve_scheme(scheme: str, free: InnerSolution) -> str:
-    """Turn "auto" into a scheme, and refuse a tangent without a factor."""
+    """Turn "auto" into a scheme, and refuse an unknown one."""
     if scheme == "auto":
         return "symmetric" if free.solve_h is None else "tangent"
-    if scheme == "tangent" and free.solve_h is None:
-        raise ValueError(
-            "scheme='tangent' needs a solver that has a factor of the energy's curvature, and this "
-            "one has none; choose scheme='symmetric' or another solver."
-        )
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme={scheme!r} is none of {', '.join(map(repr, SCHEMES))}.")
     return scheme
 
 
@@ -131,6 +156,8 @@ def tangent_terms(
     problem: InnerProblem, theta: MetaParams, batch: Any, free: InnerSolution
 ) -> list[Term]:
     """Contrast the energy along the direction in which a nudge moves the minimum."""
+    if free.solve_h is None:
+        raise ValueError(NO_FACTOR)
     move = -free.solve_h(problem.loss_phi_grad(free.phi, theta, batch))
     half = 0.5 + 0 * free.grad_norm
     return [
@@ -150,33 +177,55 @@ def nudge_limit(
     """Return beta_lim of each task: E - beta L has a minimum for every smaller beta.
 
     It is the inverse of the largest eigenvalue of H^-1 Q, Q the curvature of the loss; found by
-    power iteration with the Rayleigh quotient in the metric of Q.
+    power iteration with the Rayleigh quotient in the metric of Q. Where the solver has no factor
+    of H, the identity stands for it: energies hold ``|phi|^2 / 2``, so that the limit is then too
+    low, if anything. Where the loss has no curvature it is ``MAX_LIMIT``.
 
     Returns
     -------
     array of shape (n_tasks,)
     """
-    if free.solve_h is None:
-        return 1.0 + 0 * free.grad_norm
-    direction = free.solve_h(problem.loss_phi_grad(free.phi, theta, batch))
+    solve_h = free.solve_h or (lambda direction: direction)
+    slope = _where(free.converged, problem.loss_phi_grad(free.phi, theta, batch))
     # A start that is not orthogonal to the leading direction by accident of the data.
-    direction = direction + 1e-3 * abs(direction).max() * _ramp(direction)
-    largest = 0 * free.grad_norm
+    size = _largest_entry(slope)
+    direction = solve_h(slope + (1e-3 * size + (size == 0)) * _ramp(slope))
+    largest = 0 * direction.sum((0, -1))
     for _ in range(n_iter):
+        # Each task by itself: scaled by another's, a small curvature would fade to nothing.
+        direction = direction / _largest_entry(direction)
         pushed = problem.loss_curvature(direction, free.phi, theta, batch)
-        direction_next = free.solve_h(pushed)
-        energy = (direction * pushed).sum(-1)
-        largest = ((pushed * direction_next).sum(-1) / (energy + 1e-300)).max(0)
-        scale = abs(direction_next).max()
-        direction = direction_next / (scale + 1e-300)
-    return 1.0 / np.maximum(largest, 1e-300)
+        moved = solve_h(pushed)
+        energy = (direction * pushed).sum((0, -1))
+        largest = (pushed * moved).sum((0, -1)) / (energy + (energy == 0))
+        # A direction without curvature stays where it is.
+        direction = namespace(moved).where(_largest_entry(moved) > 0, moved, direction)
+    return 1.0 / namespace(largest).clip(largest, 1 / MAX_LIMIT, None)
+
+
+def _largest_entry(array: Array) -> Array:
+    """Return the largest absolute value of each task, of shape (1, n_tasks, 1)."""
+    return namespace(array).amax(abs(array), (0, 2))[None, :, None]
 
 
 def _ramp(like: Array) -> Array:
-    """Return 1, 2, ... along the last axis, alternating in sign."""
+    """Return 1, 2, ... along the last axis, alternating in sign; of shape (n_params,)."""
     n = like.shape[-1]
-    return np.arange(1, n + 1) * (-1.0) ** np.arange(n) / n
+    ramp = np.arange(1, n + 1) * (-1.0) ** np.arange(n) / n
+    if isinstance(like, np.ndarray):
+        return ramp
+    return namespace(like).asarray(ramp, dtype=like.dtype, device=like.device)
 
 
-def _scaled(coefficient: Array | None, share: Array) -> Array | None:
-    return None if coefficient is None else coefficient * share
+def _where(usable: Array, array: Array) -> Array:
+    """Put zeros where a task cannot be used: its numbers need not be finite."""
+    mask = usable if array.ndim == 1 else usable[:, None]
+    return namespace(array).where(mask, array, 0.0)
+
+
+def _masked(term: Term, usable: Array, share: Array) -> Term:
+    """Average a summand over the usable tasks."""
+    energy, loss = (
+        None if c is None else _where(usable, c) * share for c in (term.energy, term.loss)
+    )
+    return Term(_where(usable, term.phi), energy, loss)

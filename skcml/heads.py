@@ -1,0 +1,199 @@
+r"""Heads in use: adapt to tasks, predict, in plain numpy.
+
+Meta-learning ends with a few heads (the linear mixed model, the networks). `Heads` stacks those
+that share a layout, so that five networks cost about as much to call as one; `Posterior` is what
+`fit` keeps of a task: the posterior mean of its coefficients and, of the posterior covariance, the
+rows of V in :math:`H^{-1} = I - V^\top V`, at most one per support row. The rows of V are
+orthogonal (scaled principal directions), so that no training row can be read from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from skcml.episodes import TaskRows, padded_chunks
+from skcml.problems.head import noise_variance
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.mlp import MLPBody
+
+# Rows predicted at a time: the working memory stays in the cache.
+_ROWS = 4_000
+
+
+@dataclass(frozen=True)
+class Heads:
+    """A stack of M heads with m outputs on bodies of one layout (K features, P columns).
+
+    Attributes
+    ----------
+    body : MLPBody
+    theta : dict of str to ndarray
+        The body's parameters, with a leading axis of M, and a unit axis for the biases.
+    omega : ndarray of shape (M, m, K)
+        Prior mean of the coefficients.
+    factor : ndarray of shape (M, m, K, P)
+        Factor of their prior covariance.
+    noise : ndarray of shape (M, m)
+        Noise variance.
+    """
+
+    body: MLPBody
+    theta: dict[str, np.ndarray]
+    omega: np.ndarray
+    factor: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def stack(cls, body: MLPBody, members: Sequence[MetaParams]) -> Heads:
+        """Stack the meta-parameters of heads that were learned one by one."""
+        theta = {name: np.stack([member[name] for member in members]) for name in body.shapes}
+        for name in theta:
+            if name.startswith("bias"):
+                theta[name] = theta[name][:, None]
+        return cls(
+            body,
+            theta,
+            np.stack([member["omega"] for member in members]),
+            np.stack([member["factor"] for member in members]),
+            np.stack([noise_variance(member["log_noise"]) for member in members]),
+        )
+
+    @property
+    def n_heads(self) -> int:
+        """How many heads."""
+        return len(self.omega)
+
+    def features(self, X: np.ndarray) -> np.ndarray:
+        """Return the features of rows, of shape (M, 1, n_rows, K); M is 1 where all share them."""
+        z, _ = self.body.forward(self.theta, X)
+        return z[:, None] if z.ndim == 3 else z[None, None]
+
+    def with_precision(self, strength: float) -> Heads:
+        """Return the same heads with the prior precision multiplied by ``strength``."""
+        if strength == 1.0:
+            return self
+        factor = self.factor / np.sqrt(strength)
+        return Heads(self.body, self.theta, self.omega, factor, self.noise)
+
+    def adapt(self, tasks: TaskRows) -> Posterior:
+        """Return the posterior of each task, given its rows.
+
+        Parameters
+        ----------
+        tasks : TaskRows
+            Standardised rows.
+        """
+        n_columns = self.factor.shape[-1]
+        n_tasks = tasks.n_tasks
+        shift = np.empty((n_tasks + 1, *self.factor.shape[:2], n_columns))
+        shift[-1] = 0.0  # the prior, for tasks that were never seen
+        kept = np.append(np.minimum(tasks.sizes, n_columns), 0)
+        starts = np.concatenate([[0], np.cumsum(kept)])
+        directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
+        for chosen, offsets, mask in padded_chunks(tasks.sizes):
+            mean, rows = self._adapt_chunk(tasks, chosen, offsets, mask)
+            shift[chosen] = np.moveaxis(mean, 2, 0)
+            # Padding leaves rows of zeros, which come first: eigenvalues ascend.
+            last = rows.shape[-2] - kept[chosen, None] + np.arange(kept[chosen].max())
+            real = np.arange(kept[chosen].max()) < kept[chosen, None]
+            place = (starts[chosen, None] + np.arange(real.shape[1]))[real]
+            task = np.broadcast_to(np.arange(len(chosen))[:, None], real.shape)[real]
+            directions[place] = np.moveaxis(rows, (2, 3), (0, 1))[task, last[real]]
+        coefficients = self.omega + (self.factor @ shift[..., None])[..., 0]
+        return Posterior(self, coefficients, directions, starts)
+
+    def _adapt_chunk(
+        self, tasks: TaskRows, chosen: np.ndarray, offsets: np.ndarray, mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, min(n, P), P)."""
+        rows = tasks.starts[chosen][:, None] + offsets
+        z = self.features(tasks.X[rows.ravel()])
+        y = np.moveaxis(tasks.y[rows.ravel()], -1, 0)
+        root = np.sqrt((tasks.weight[rows] * mask).ravel() / self.noise[..., None])
+        design = root[..., None] * (z @ self.factor)
+        target = root * (y - (z @ self.omega[..., None])[..., 0])
+        design = design.reshape(*design.shape[:2], *mask.shape, -1)
+        target = target.reshape(*target.shape[:2], *mask.shape)
+        # With K = I + BB' = Q diag(s) Q', V = diag(s)^-1/2 Q'B and u = V' diag(s)^-1/2 Q'r.
+        if mask.shape[1] <= design.shape[-1]:
+            s, q = np.linalg.eigh(np.eye(mask.shape[1]) + design @ design.mT)
+            root_s = np.sqrt(np.maximum(s, 1.0))[..., None]
+            directions = (q.mT @ design) / root_s
+            mean = directions.mT @ ((q.mT @ target[..., None]) / root_s)
+            return mean[..., 0], directions
+        # More rows than columns: the same from H = I + B'B.
+        s, q = np.linalg.eigh(np.eye(design.shape[-1]) + design.mT @ design)
+        s = np.maximum(s, 1.0)[..., None]
+        mean = q @ ((q.mT @ (design.mT @ target[..., None])) / s)
+        return mean[..., 0], np.sqrt(1.0 - 1.0 / s) * q.mT
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a stack of heads knows of each task.
+
+    Attributes
+    ----------
+    heads : Heads
+    coefficients : ndarray of shape (n_tasks + 1, M, m, K)
+        Posterior means; the last is the prior mean.
+    directions : ndarray of shape (n_rows, M, m, P)
+        The rows of V of all tasks.
+    starts : ndarray of shape (n_tasks + 2,)
+        The rows of task t are ``starts[t]:starts[t + 1]``; the last task, the prior, has none.
+    """
+
+    heads: Heads
+    coefficients: np.ndarray
+    directions: np.ndarray
+    starts: np.ndarray
+
+    def predict(
+        self, X: np.ndarray, codes: np.ndarray, *, variance: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the predictive mean and variance of rows of known tasks.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features)
+        codes : ndarray of shape (n_rows,)
+            Task of each row; -1 for the prior.
+        variance : bool, default=True
+            Whether the variance is wanted.
+
+        Returns
+        -------
+        mean, variance : ndarray of shape (M, m, n_rows)
+        """
+        shape = (*self.heads.noise.shape, len(X))
+        mean, total = np.empty(shape), np.empty(shape) if variance else None
+        for start in range(0, len(X), _ROWS):
+            part = slice(start, start + _ROWS)
+            z = self.heads.features(X[part])
+            mean[..., part] = self._mean(z, codes[part])
+            if total is not None:
+                total[..., part] = self._variance(z, codes[part])
+        return mean, total
+
+    def _mean(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        if len(self.coefficients) == 2 and (codes == codes[0]).all():
+            return (z @ self.coefficients[codes[0], ..., None])[..., 0]
+        return (z * np.moveaxis(self.coefficients[codes], 0, 2)).sum(-1)
+
+    def _variance(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return noise + |a|^2 - |V a|^2, a the whitened features."""
+        a = z @ self.heads.factor
+        total = self.heads.noise[..., None] + (a**2).sum(-1)
+        counts = np.diff(self.starts)[codes]
+        ends = np.cumsum(counts)
+        row = np.repeat(np.arange(len(codes)), counts)
+        if len(row):
+            direction = np.arange(ends[-1]) + np.repeat(self.starts[:-1][codes] - ends + counts, counts)
+            known = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1) ** 2
+            known = np.add.reduceat(known, (ends - counts)[counts > 0], axis=-1)
+            total[..., counts > 0] -= known
+        # Rounding may not take the variance below the noise.
+        return np.maximum(total, self.heads.noise[..., None])

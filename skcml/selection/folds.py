@@ -1,0 +1,187 @@
+"""Folds of groups, and what is learned and predicted on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from skcml.episodes import TaskRows
+from skcml.mixed_model import CompressedGroups, MixedModel
+from skcml.outer_loop import History
+from skcml.problems.meta_params import MetaParams
+from skcml.selection.baselines import per_task_mean, pooled_mean
+from skcml.selection.held_out import HeldOut
+from skcml.selection.members import (
+    fit_mixed,
+    head_problem,
+    linear_problem,
+    linear_theta,
+    structures_for,
+    train_network,
+)
+from skcml.selection.mixture import Densities
+from skcml.selection.options import LearnOptions
+
+# Folds by number of groups: with few, a split is a lottery and every group is needed to learn
+# from; with many, one split is enough.
+FOLDS = ((60, 10), (200, 5), (2_000, 3))
+# Groups held out at most where there is a single split.
+MAX_HELD_OUT = 2_000
+
+OnStep = Callable[[int, MetaParams, History], bool]
+
+
+class Progress(Protocol):
+    """Follows the descents; the estimators connect it to scikit-learn's callbacks."""
+
+    def descent(self, mixed: list[MixedModel]) -> OnStep:
+        """Begin a descent from a mixed model; return what to call after each step."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Predictions of a fold's held-out query rows by all that was learned on its other groups.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n_outputs, n_rows)
+    weight : ndarray of shape (n_rows,)
+    group : ndarray of shape (n_rows,), int
+    n_groups : int
+    linear : dict of str to Densities
+        By covariance structure.
+    network : Densities or None
+    pooled, per_task : ndarray of shape (n_outputs, n_rows)
+    """
+
+    y: np.ndarray
+    weight: np.ndarray
+    group: np.ndarray
+    n_groups: int
+    linear: dict[str, Densities]
+    network: Densities | None
+    pooled: np.ndarray
+    per_task: np.ndarray
+
+    def score(self, structure: str) -> float:
+        """Return the mean held-out log density of the mixed model with a structure."""
+        log_density = self.linear[structure].log_density(self.y).mean((0, 1))
+        return float(np.average(log_density, weights=self.weight))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold's network and judgement.
+
+    Attributes
+    ----------
+    theta : MetaParams or None
+        The network, if there is one.
+    history : History or None
+    judgement : Judgement or None
+        None where nothing was held out.
+    """
+
+    theta: MetaParams | None
+    history: History | None
+    judgement: Judgement | None
+
+
+def n_folds(n_tasks: int) -> int:
+    """Return into how many folds the groups are divided."""
+    return min(next((k for bound, k in FOLDS if n_tasks < bound), 1), n_tasks)
+
+
+def n_descents(n_tasks: int, has_validation: bool, options: LearnOptions) -> int:
+    """Return how many networks will be learned."""
+    if options.meta_max_iter == 0:
+        return 0
+    return 1 if has_validation or not options.early_stopping else n_folds(n_tasks)
+
+
+def split_tasks(
+    tasks: TaskRows,
+    validation: TaskRows | None,
+    options: LearnOptions,
+    rng: np.random.Generator,
+) -> list[tuple[TaskRows, TaskRows | None]]:
+    """Return pairs of tasks to learn from and tasks to judge by.
+
+    Tasks of a single row can be learned from, by the mixed model, but not be judged by.
+    """
+    if validation is not None:
+        return [(tasks, validation)]
+    usable = np.flatnonzero(tasks.sizes > 1)
+    if not options.early_stopping or len(usable) < 2:
+        return [(tasks, None)]
+    order = rng.permutation(usable)
+    n = n_folds(len(order))
+    if n == 1:
+        n_held_out = max(round(options.validation_fraction * len(order)), 1)
+        pieces = [order[: min(n_held_out, MAX_HELD_OUT)]]
+    else:
+        pieces = np.array_split(order, n)
+    everything = np.arange(tasks.n_tasks)
+    return [
+        (tasks.subset(np.setdiff1d(everything, piece)), tasks.subset(np.sort(piece)))
+        for piece in pieces
+    ]
+
+
+def learn_fold(
+    train: TaskRows,
+    held: TaskRows | None,
+    options: LearnOptions,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> Fold:
+    """Fit mixed models and a network to some groups, and predict the others with them."""
+    n_inputs, n_outputs = train.X.shape[1], train.y.shape[1]
+    groups = CompressedGroups.from_tasks(train)
+    structures = structures_for(1 + n_inputs, options.prior_covariance)
+    if held is None:
+        theta, history = _descend(
+            fit_mixed(groups, n_outputs, structures[0]), train, None, options, rng, progress
+        )
+        return Fold(theta, history, None)
+    held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
+    mixed = {name: fit_mixed(groups, n_outputs, name) for name in structures}
+    linear = linear_problem(n_inputs, n_outputs)
+    judgement = Judgement(
+        y=held_out.y,
+        weight=held_out.weight,
+        group=held_out.group,
+        n_groups=held_out.n_groups,
+        linear={
+            name: held_out.densities(linear, linear_theta(linear, models))
+            for name, models in mixed.items()
+        },
+        network=None,
+        pooled=pooled_mean(train, held_out),
+        per_task=per_task_mean(held_out),
+    )
+    start = mixed[max(structures, key=judgement.score)]
+    theta, history = _descend(start, train, held_out, options, rng, progress)
+    if theta is not None:
+        network = held_out.densities(head_problem(n_inputs, n_outputs, options), theta)
+        judgement = replace(judgement, network=network)
+    return Fold(theta, history, judgement)
+
+
+def _descend(
+    mixed: list[MixedModel],
+    train: TaskRows,
+    held_out: HeldOut | None,
+    options: LearnOptions,
+    rng: np.random.Generator,
+    progress: Progress | None,
+) -> tuple[MetaParams | None, History | None]:
+    """Learn the network, unless no steps are wanted or no task can be split."""
+    if options.meta_max_iter == 0 or not (train.sizes > 1).any():
+        return None, None
+    problem = head_problem(train.X.shape[1], train.y.shape[1], options)
+    on_step = None if progress is None else progress.descent(mixed)
+    return train_network(problem, mixed, train, held_out, options, rng, on_step)

@@ -1,0 +1,174 @@
+"""The members of the final mixture: the linear mixed model, and networks that start from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from skcml.episodes import EpisodeSampler, TaskRows
+from skcml.mixed_model import STRUCTURES, CompressedGroups, MixedModel, fit_mixed_model
+from skcml.outer_loop import History, OuterOptions, meta_train
+from skcml.problems.head import NOISE_FLOOR, HeadProblem, noise_variance
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.mlp import MLPBody
+from skcml.selection.options import FULL_UP_TO, LearnOptions
+from skcml.selection.held_out import HeldOut
+
+# Columns of the low-rank part of a wide head's prior covariance.
+LOW_RANK = 16
+# Prior standard deviation of a hidden feature's coefficient at the start: as large as the effects
+# of standardised inputs tend to be, so that the features are of use before they are learned.
+HIDDEN_SCALE = 0.3
+# Pull of the meta-parameters to their start, divided by the number of groups.
+ANCHOR = 3.0
+# Pseudo-groups without correlation in the mixed model's covariance.
+SHRINKAGE = 5.0
+VALIDATE_EVERY = 20
+
+
+def structures_for(n_columns: int, prior_covariance: str) -> tuple[str, ...]:
+    """Return the covariance structures that are worth a try."""
+    if prior_covariance == "diagonal" or n_columns > FULL_UP_TO:
+        return STRUCTURES[1:]
+    return STRUCTURES if n_columns > 1 else STRUCTURES[-1:]
+
+
+def fit_mixed(groups: CompressedGroups, n_outputs: int, structure: str) -> list[MixedModel]:
+    """Fit one linear mixed model to each output."""
+    return [
+        fit_mixed_model(groups, output, structure=structure, shrinkage=SHRINKAGE)
+        for output in range(n_outputs)
+    ]
+
+
+def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> HeadProblem:
+    """Return the network's inner problem."""
+    body = MLPBody(n_inputs, options.hidden_layer_sizes, options.activation)
+    mask = factor_mask(body.n_features, options.prior_covariance)
+    return HeadProblem(body, mask, n_outputs, options.meta_loss)
+
+
+def linear_problem(n_inputs: int, n_outputs: int) -> HeadProblem:
+    """Return the linear mixed model as an inner problem."""
+    body = MLPBody(n_inputs)
+    mask = np.tril(np.ones((body.n_features, body.n_features), dtype=bool))
+    return HeadProblem(body, mask, n_outputs)
+
+
+def factor_mask(n_features: int, prior_covariance: str) -> np.ndarray:
+    """Return which entries of the prior factor are learned: triangular, or diagonal | low rank."""
+    if prior_covariance == "diagonal":
+        return np.eye(n_features, dtype=bool)
+    if n_features <= FULL_UP_TO:
+        return np.tril(np.ones((n_features, n_features), dtype=bool))
+    low_rank = np.ones((n_features, LOW_RANK), dtype=bool)
+    return np.concatenate([np.eye(n_features, dtype=bool), low_rank], axis=1)
+
+
+def linear_theta(problem: HeadProblem, mixed: Sequence[MixedModel]) -> MetaParams:
+    """Write mixed models into the linear part of a head; the rest is zero."""
+    theta = MetaParams(problem.shapes)
+    for output, model in enumerate(mixed):
+        n = len(model.omega)
+        theta["omega"][output, :n] = model.omega
+        theta["factor"][output] = _fit_mask(model.factor, problem.factor_mask)
+        theta["log_noise"][output] = 0.5 * np.log(max(model.noise - NOISE_FLOOR, 1e-12))
+    return theta
+
+
+def _fit_mask(factor: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Write a triangular factor into the layout of ``mask``."""
+    n, (n_features, n_columns) = len(factor), mask.shape
+    written = np.zeros(mask.shape)
+    if mask[n_features - 1, 0] and n_columns == n_features:
+        written[:n, :n] = factor
+        return written
+    sigma = factor @ factor.T
+    if n_columns > n_features:
+        values, vectors = np.linalg.eigh(sigma)
+        leading = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :LOW_RANK]
+        written[:n, n_features : n_features + leading.shape[1]] = leading
+        sigma = sigma - leading @ leading.T
+    written[range(n), range(n)] = np.sqrt(np.maximum(sigma.diagonal(), 0.0))
+    return written
+
+
+def start_network(
+    problem: HeadProblem, mixed: Sequence[MixedModel], rng: np.random.Generator
+) -> MetaParams:
+    """Start where the mixed model ends: hidden features have no mean effect yet, but a variance."""
+    theta = linear_theta(problem, mixed)
+    problem.body.initialize(theta, rng)
+    hidden = np.arange(problem.body.n_linear, problem.body.n_features)
+    theta["factor"][:, hidden, hidden] = HIDDEN_SCALE
+    n_features, n_columns = problem.factor_mask.shape
+    if n_columns > n_features:
+        # A low-rank part that is exactly zero would have no gradient.
+        theta["factor"][..., n_features:] += 1e-2 * rng.standard_normal((n_features, LOW_RANK))
+    return theta
+
+
+def train_network(
+    problem: HeadProblem,
+    mixed: Sequence[MixedModel],
+    tasks: TaskRows,
+    held_out: HeldOut | None,
+    options: LearnOptions,
+    rng: np.random.Generator,
+    on_step: Callable[[int, MetaParams, History], bool] | None = None,
+) -> tuple[MetaParams, History]:
+    """Learn one network on ``tasks``, stopped early by the held-out tasks if there are any."""
+    sampler = EpisodeSampler(
+        tasks.subset(np.flatnonzero(tasks.sizes > 1)),
+        n_shots=options.n_shots,
+        n_queries=options.n_queries,
+        support=options.support,
+        batch_size=options.meta_batch_size,
+        rng=rng,
+    )
+    validate = None
+    if held_out is not None and options.early_stopping:
+
+        def validate(theta: MetaParams) -> float:
+            return held_out.mean_loss(problem, options.solver, theta)
+
+    theta, history = meta_train(
+        problem,
+        options.solver,
+        options.rule,
+        sampler,
+        start_network(problem, mixed, rng),
+        OuterOptions(
+            max_iter=options.meta_max_iter,
+            learning_rate=options.meta_learning_rate,
+            anchor=ANCHOR / tasks.n_tasks,
+            validate_every=VALIDATE_EVERY,
+            n_iter_no_change=options.n_iter_no_change,
+            tol=options.tol,
+        ),
+        validate=validate,
+        on_step=on_step,
+    )
+    if options.meta_loss == "loss":
+        _calibrate(problem, theta, sampler)
+    return theta, history
+
+
+def _calibrate(problem: HeadProblem, theta: MetaParams, sampler: EpisodeSampler) -> None:
+    """Scale noise and prior by one factor, which no prediction sees, until errors fit them.
+
+    A squared loss learns the ratio of the two only.
+    """
+    density = replace(problem, meta_loss="log_predictive")
+    ratios = []
+    for _ in range(10):
+        episode = sampler.draw()
+        mean, variance = density.predict(theta, episode)
+        weight = episode.w_query / episode.w_query.sum()
+        ratios.append((weight * (episode.y_query - mean) ** 2 / variance).sum((1, 2)))
+    scale = np.mean(ratios, axis=0)
+    noise = np.maximum(scale * noise_variance(theta["log_noise"]) - NOISE_FLOOR, 1e-12)
+    theta["factor"][...] *= np.sqrt(scale)[:, None, None]
+    theta["log_noise"][...] = 0.5 * np.log(noise)

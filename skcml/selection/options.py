@@ -1,0 +1,35 @@
+"""What `learn` needs to know, as one plain record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skcml.rules.base import MetaGradientRule
+from skcml.solvers.base import InnerSolver
+
+# Up to how many features a prior covariance is a full matrix.
+FULL_UP_TO = 96
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """Validated settings of `meta_fit`; the names are those of the estimator's parameters."""
+
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str
+    prior_covariance: str
+    rule: MetaGradientRule
+    solver: InnerSolver
+    meta_loss: str
+    n_shots: tuple[int, int]
+    n_queries: int | None
+    support: str
+    meta_batch_size: int
+    meta_max_iter: int
+    meta_learning_rate: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    n_jobs: int | None
+    verbose: int

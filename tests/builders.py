@@ -1,0 +1,138 @@
+"""Random problems, meta-parameters, episodes and tasks, and the oracles that read them."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from skcml.episodes import Episode, TaskRows
+from skcml.problems.head import HeadProblem
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.mlp import MLPBody
+from skcml.solvers.closed_form import closed_form
+
+BODIES = [(), (7,), (6, 5)]
+
+
+def head_problem(
+    hidden=(), n_outputs=1, meta_loss="log_predictive", n_inputs=3, activation="tanh", mask=None
+):
+    body = MLPBody(n_inputs, hidden, activation)
+    if mask is None:
+        mask = np.tril(np.ones((body.n_features, body.n_features), bool))
+    return HeadProblem(body, mask, n_outputs, meta_loss)
+
+
+def random_theta(problem, seed=0):
+    rng = np.random.default_rng(seed)
+    theta = MetaParams(problem.shapes)
+    for name, shape in problem.body.shapes.items():
+        theta[name][...] = rng.uniform(-0.8, 0.8, shape)
+    theta["omega"][...] = rng.normal(size=theta["omega"].shape)
+    theta["factor"][...] = rng.normal(size=theta["factor"].shape) * problem.factor_mask * 0.5
+    theta["log_noise"][...] = -0.5 + 0.1 * np.arange(problem.n_outputs)
+    return theta
+
+
+def random_episode(problem, seed=0, n_tasks=4, n_support=5, n_query=6):
+    """Draw an episode whose first task has padded support, the last padded query, one weights."""
+    rng = np.random.default_rng([seed, 1])
+    n_inputs, n_outputs = problem.body.n_inputs, problem.n_outputs
+    w_support, w_query = np.ones((n_tasks, n_support)), np.ones((n_tasks, n_query))
+    w_support[0, -2:] = 0
+    w_query[-1, -2:] = 0
+    w_support[1 % n_tasks] *= rng.uniform(0.5, 2, n_support)
+    w_query[1 % n_tasks] *= rng.uniform(0.5, 2, n_query)
+    return Episode(
+        rng.normal(size=(n_tasks, n_support, n_inputs)),
+        rng.normal(size=(n_outputs, n_tasks, n_support)),
+        w_support,
+        rng.normal(size=(n_tasks, n_query, n_inputs)),
+        rng.normal(size=(n_outputs, n_tasks, n_query)),
+        w_query,
+    )
+
+
+def map_episode(function, episode):
+    """Apply a function of (name, array) to each array of an episode."""
+    return Episode(
+        **{
+            field.name: function(field.name, getattr(episode, field.name))
+            for field in dataclasses.fields(episode)
+        }
+    )
+
+
+def take_tasks(episode, tasks):
+    return map_episode(
+        lambda name, a: a[:, tasks] if name.startswith("y_") else a[tasks],
+        episode,
+    )
+
+
+def tensors(theta):
+    """Return the arrays of ``theta`` as tensors that gather a gradient."""
+    return {name: torch.tensor(array, requires_grad=True) for name, array in theta.items()}
+
+
+def tensor_episode(episode):
+    return map_episode(lambda name, array: torch.tensor(array), episode)
+
+
+def gathered(problem, theta):
+    """Return the gradients that tensors gathered as meta-parameters."""
+    grad = MetaParams(problem.shapes)
+    for name, tensor in theta.items():
+        if tensor.grad is not None:
+            grad[name][...] = tensor.grad.numpy()
+    grad["factor"][...] *= problem.factor_mask
+    return grad
+
+
+def autograd_meta_gradient(problem, theta, episode, *, fixed_variance=False):
+    """Differentiate the mean query loss of the solved tasks through the solve.
+
+    Returns
+    -------
+    grad : MetaParams
+    loss : float
+    """
+    theta = tensors(theta)
+    batch = problem.embed(theta, tensor_episode(episode))
+    phi = closed_form(problem, theta, batch).phi
+    if fixed_variance:
+        batch = dataclasses.replace(batch, v_query=batch.v_query.detach())
+    loss = problem.loss(phi, theta, batch).mean()
+    loss.backward()
+    return gathered(problem, theta), loss.item()
+
+
+def solved_loss(problem, theta, episode):
+    batch = problem.embed(theta, episode)
+    return problem.loss(closed_form(problem, theta, batch).phi, theta, batch).mean()
+
+
+def relative_error(value, exact):
+    return np.linalg.norm(np.subtract(value, exact)) / np.linalg.norm(exact)
+
+
+def linear_tasks(seed=0, n_tasks=30, sizes=(4, 12), omega=(1.0, -2.0, 0.5), factor=None, noise=0.3):
+    """Draw tasks from a linear mixed model; ``noise`` is a standard deviation."""
+    rng = np.random.default_rng(seed)
+    omega = np.asarray(omega)
+    factor = 0.5 * np.eye(len(omega)) if factor is None else np.asarray(factor)
+    codes = np.repeat(np.arange(n_tasks), rng.integers(sizes[0], sizes[1] + 1, n_tasks))
+    X = rng.normal(size=(len(codes), len(omega) - 1))
+    coefficients = omega + rng.normal(size=(n_tasks, factor.shape[1])) @ factor.T
+    y = (np.column_stack([np.ones(len(X)), X]) * coefficients[codes]).sum(1)
+    y = (y + noise * rng.normal(size=len(y)))[:, None]
+    return TaskRows.from_codes(X, y, np.ones(len(y)), codes, n_tasks)
+
+
+def counting_tasks(sizes, n_features=1):
+    """Return tasks whose y numbers the rows, and whose first feature numbers the tasks."""
+    sizes = np.asarray(sizes)
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    y = np.arange(len(codes), dtype=float)[:, None]
+    X = np.repeat(codes[:, None].astype(float), n_features, axis=1)
+    return TaskRows.from_codes(X, y, np.ones(len(y)), codes, len(sizes))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +154,7 @@ class Posterior:
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool = True
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    ) -> tuple[np.ndarray, Any]:
         """Return the predictive mean and variance of rows of known tasks.
 
         Parameters
@@ -191,7 +192,8 @@ class Posterior:
         ends = np.cumsum(counts)
         row = np.repeat(np.arange(len(codes)), counts)
         if len(row):
-            direction = np.arange(ends[-1]) + np.repeat(self.starts[:-1][codes] - ends + counts, counts)
+            first = self.starts[:-1][codes] - (ends - counts)
+            direction = np.arange(ends[-1]) + np.repeat(first, counts)
             known = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1) ** 2
             known = np.add.reduceat(known, (ends - counts)[counts > 0], axis=-1)
             total[..., counts > 0] -= known

@@ -54,6 +54,7 @@ class Spoiled:
         self.task, self.phase, self.calls = task, phase, 0
 
     def __call__(self, problem, theta, batch, beta=0.0, init=None):
+        assert np.isfinite(beta).all()  # even where the free phase failed
         solution = closed_form(problem, theta, batch, beta, init)
         self.calls += 1
         if self.calls <= self.phase:

@@ -1,0 +1,7 @@
+"""The estimators: they validate, translate between units, and assemble."""
+
+from __future__ import annotations
+
+from skcml.estimators.regressor import CMLRegressor
+
+__all__ = ["CMLRegressor"]

@@ -8,13 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from skcml.episodes import EpisodeSampler, TaskRows
-from skcml.mixed_model import STRUCTURES, CompressedGroups, MixedModel, fit_mixed_model
+from skcml.mixed_model import (
+    STRUCTURES,
+    CompressedGroups,
+    MixedModel,
+    cholesky_psd,
+    fit_mixed_model,
+)
 from skcml.outer_loop import History, OuterOptions, meta_train
 from skcml.problems.head import NOISE_FLOOR, HeadProblem, noise_variance
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
-from skcml.selection.options import FULL_UP_TO, LearnOptions
 from skcml.selection.held_out import HeldOut
+from skcml.selection.options import FULL_UP_TO, LearnOptions
 
 # Columns of the low-rank part of a wide head's prior covariance.
 LOW_RANK = 16
@@ -25,6 +31,9 @@ HIDDEN_SCALE = 0.3
 ANCHOR = 3.0
 # Pseudo-groups without correlation in the mixed model's covariance.
 SHRINKAGE = 5.0
+# Prior standard deviation of any coefficient, relative to the noise, at least: a group with many
+# rows may contradict every other group, and a variance that starts at zero has no gradient.
+SPREAD_FLOOR = 0.1
 VALIDATE_EVERY = 20
 
 
@@ -73,7 +82,10 @@ def linear_theta(problem: HeadProblem, mixed: Sequence[MixedModel]) -> MetaParam
     for output, model in enumerate(mixed):
         n = len(model.omega)
         theta["omega"][output, :n] = model.omega
-        theta["factor"][output] = _fit_mask(model.factor, problem.factor_mask)
+        sigma = model.factor @ model.factor.T
+        lacking = np.maximum(SPREAD_FLOOR**2 * model.noise - sigma.diagonal(), 0.0)
+        factor = cholesky_psd(sigma + np.diag(lacking))
+        theta["factor"][output] = _fit_mask(factor, problem.factor_mask)
         theta["log_noise"][output] = 0.5 * np.log(max(model.noise - NOISE_FLOOR, 1e-12))
     return theta
 

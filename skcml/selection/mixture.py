@@ -8,6 +8,7 @@ equation 5). The problem is concave; EM solves it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -85,9 +86,7 @@ def _best_weights(log_density: np.ndarray, row_weight: np.ndarray) -> np.ndarray
     return weights
 
 
-def moments(
-    mean: np.ndarray, variance: np.ndarray | None, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
+def moments(mean: np.ndarray, variance: Any, weights: np.ndarray) -> tuple[np.ndarray, Any]:
     """Return mean and variance of a mixture over the first axis.
 
     Parameters

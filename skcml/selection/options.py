@@ -32,4 +32,3 @@ class LearnOptions:
     n_iter_no_change: int
     tol: float
     n_jobs: int | None
-    verbose: int

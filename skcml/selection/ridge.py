@@ -8,7 +8,7 @@ from skcml.heads import Heads
 from skcml.problems.mlp import MLPBody
 
 # The intercept is not penalised: its prior standard deviation, in standard deviations of y.
-FLAT = 1e4
+FLAT = 1e3
 
 
 def ridge_heads(n_inputs: int, n_outputs: int) -> Heads:

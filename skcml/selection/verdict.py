@@ -15,7 +15,8 @@ from joblib import Parallel, delayed
 from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.mixed_model import CompressedGroups, MixedModel
-from skcml.selection.folds import Fold, Judgement, Progress, learn_fold, split_tasks
+from skcml.problems.meta_params import MetaParams
+from skcml.selection.folds import Judgement, Progress, learn_fold, split_tasks
 from skcml.selection.members import (
     fit_mixed,
     head_problem,
@@ -96,9 +97,7 @@ def learn(
     thetas = [fold.theta for fold in folds if fold.theta is not None]
 
     n_inputs, n_outputs = tasks.X.shape[1], tasks.y.shape[1]
-    structure = best_structure(
-        judgements, structures_for(1 + n_inputs, options.prior_covariance)
-    )
+    structure = best_structure(judgements, structures_for(1 + n_inputs, options.prior_covariance))
     mixed = fit_mixed(CompressedGroups.from_tasks(tasks), n_outputs, structure)
     problem = linear_problem(n_inputs, n_outputs)
     if judgements:
@@ -119,6 +118,23 @@ def learn(
         shape=shape,
         gain=gain,
         histories=[asdict(fold.history) for fold in folds if fold.history is not None],
+    )
+
+
+def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:
+    """Return what has been learned in the middle of a descent: one network, unjudged."""
+    n_inputs, n_outputs = len(mixed[0].omega) - 1, len(mixed)
+    linear = linear_problem(n_inputs, n_outputs)
+    body = head_problem(n_inputs, n_outputs, options).body
+    return Learned(
+        linear=Heads.stack(linear.body, [linear_theta(linear, mixed)]),
+        networks=Heads.stack(body, [theta]),
+        weights=np.repeat([[0.0], [1.0]], n_outputs, axis=1),
+        mixed=mixed,
+        structure="full",
+        shape=IntervalShape.gaussian(n_outputs),
+        gain=None,
+        histories=[],
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from skcml.arrays import Array, namespace
-from skcml.problems.base import QuadraticProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.solvers.base import InnerSolution
 
 
 def closed_form(
-    problem: QuadraticProblem,
+    problem: Any,
     theta: MetaParams,
     batch: Any,
     beta: Array | float = 0.0,

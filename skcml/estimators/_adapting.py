@@ -1,0 +1,104 @@
+"""From rows of tasks to posteriors: what `fit` does, with and without `meta_fit` before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skcml.episodes import TaskRows
+from skcml.estimators._adapted import Adapted
+from skcml.estimators._scaling import Scaling
+from skcml.grouping import GroupIndex, encode_groups
+from skcml.selection import Learned
+from skcml.selection.mixture import IntervalShape
+from skcml.selection.ridge import FLAT, ridge_heads
+
+
+def task_rows(
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    groups: Any,
+    scaling: Scaling,
+    *,
+    name: str = "groups",
+) -> tuple[TaskRows, GroupIndex | None]:
+    """Return standardised rows sorted by task; rows of weight zero are left out."""
+    codes, index = np.zeros(len(X), dtype=np.intp), None
+    if groups is not None:
+        codes, index = encode_groups(groups, len(X), name=name)
+    X, y = scaling.features(X), scaling.outputs(y)
+    if weight is None:
+        weight = np.ones(len(X))
+    elif not weight.all():
+        keep = weight > 0
+        X, y, weight, codes = X[keep], y[keep], weight[keep], codes[keep]
+    if index is None:
+        return TaskRows(X, y, weight, np.array([0, len(X)])), None
+    return TaskRows.from_codes(X, y, weight, codes, len(index)), index
+
+
+def adapt_learned(
+    learned: Learned,
+    scaling: Scaling,
+    tasks: TaskRows,
+    groups: GroupIndex | None,
+    *,
+    prior_strength: float,
+    is_flat: bool,
+) -> Adapted:
+    """Adapt the meta-learned heads to tasks; without a task, the result predicts the prior."""
+    members = [(learned.linear, learned.weights[0])]
+    if learned.networks is not None:
+        members.append((learned.networks, learned.weights[1]))
+    return Adapted(
+        posteriors=[heads.with_precision(prior_strength).adapt(tasks) for heads, _ in members],
+        weights=[np.tile(share / heads.n_heads, (heads.n_heads, 1)) for heads, share in members],
+        scaling=scaling,
+        variance_scale=np.ones(len(scaling.y_mean)),
+        shape=learned.shape,
+        groups=groups,
+        is_prior=tasks.n_tasks == 0,
+        is_flat=is_flat,
+    )
+
+
+def adapt_ridge(
+    tasks: TaskRows,
+    groups: GroupIndex | None,
+    scaling: Scaling,
+    *,
+    prior_strength: float,
+    is_flat: bool,
+) -> Adapted:
+    """Fit ridge regression to each task: what there is without `meta_fit`."""
+    n_outputs = tasks.y.shape[1]
+    posterior = ridge_heads(tasks.X.shape[1], n_outputs).with_precision(prior_strength).adapt(tasks)
+    return Adapted(
+        posteriors=[posterior],
+        weights=[np.ones((1, n_outputs))],
+        scaling=scaling,
+        variance_scale=_noise_variance(tasks, posterior, prior_strength),
+        shape=IntervalShape.gaussian(n_outputs),
+        groups=groups,
+        is_prior=False,
+        is_flat=is_flat,
+    )
+
+
+def _noise_variance(tasks: TaskRows, posterior: Any, prior_strength: float) -> np.ndarray:
+    """Estimate the noise variance of each output from all tasks' marginal likelihood.
+
+    With coefficients whose prior is relative to the noise, it is the least value of the penalised
+    sum of squares divided by the number of rows, less one for each task's flat intercept.
+    """
+    codes = np.repeat(np.arange(tasks.n_tasks), tasks.sizes)
+    mean, _ = posterior.predict(tasks.X, codes, variance=False)
+    squares = (tasks.weight * (tasks.y.T - mean[0]) ** 2).sum(-1)
+    penalty = posterior.coefficients[:-1, 0] ** 2
+    penalty[..., 0] /= FLAT**2
+    degrees = tasks.weight.sum() - tasks.n_tasks
+    if degrees <= 0:
+        return np.ones(len(squares))
+    return np.maximum((squares + prior_strength * penalty.sum((0, 2))) / degrees, 1e-12)

@@ -1,0 +1,311 @@
+"""What the estimators share: learning from many groups, adapting, cloning, summaries."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+
+from skcml.episodes import TaskRows
+from skcml.estimators._adapted import Adapted
+from skcml.estimators._adapting import adapt_learned, adapt_ridge, task_rows
+from skcml.estimators._inputs import all_or_nothing, read_features, read_outputs, read_weights
+from skcml.estimators._meta_options import check_outputs, check_tasks, learn_options
+from skcml.estimators._meta_state import MetaState, refuse_changes, shaping_params, state_attributes
+from skcml.estimators._progress import CallbackProgress
+from skcml.estimators._scaling import Scaling
+from skcml.estimators._summaries import as_frame as to_frame
+from skcml.estimators._summaries import column_names, effects_of_groups, summary_of_prior
+from skcml.mixed_model import MixedModel
+from skcml.problems.meta_params import MetaParams
+from skcml.selection import Learned, learn
+from skcml.selection.folds import n_descents
+from skcml.selection.verdict import snapshot
+
+
+class BaseCML(CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators; `Self` says that the methods return the estimator itself."""
+
+    _meta: MetaState
+    _adapted: Adapted
+
+    def meta_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        groups_val: ArrayLike | None = None,
+    ) -> Self:
+        """Learn what many groups share.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows of all groups, in any order.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Outputs.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row, labels of any hashable kind. Not needed with ``group_column``.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row weights; a weight of two is the row twice.
+        X_val, y_val, groups_val : array-like, optional
+            Groups to judge by, instead of held-out groups of X. Each needs two rows or more.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If groups are missing, of the wrong length or fewer than two, if no group has two rows,
+            or if X, y or a parameter is not what it should be. What was learned before is kept.
+        """
+        with all_or_nothing(self):
+            return self._meta_fit(X, y, groups, sample_weight, X_val, y_val, groups_val)
+
+    @with_callbacks
+    def _meta_fit(
+        self,
+        X: Any,
+        y: Any,
+        groups: Any,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        groups_val: Any,
+    ) -> Self:
+        self._validate_params()
+        options = learn_options(self)
+        data = {"X": X, "y": y, "metadata": None if groups is None else {"groups": groups}}
+        X, groups = read_features(self, X, groups, reset=True)
+        y, is_flat = read_outputs(y, len(X), self)
+        weight = read_weights(sample_weight, X)
+        if groups is None:
+            raise ValueError(
+                f"meta_fit needs the group of each of the n_samples = {len(X)} rows: pass groups=, "
+                "or keep the groups in a column of X and name it as group_column."
+            )
+        scaling = Scaling.none(X.shape[1], y.shape[1])
+        if self.standardize:
+            scaling = Scaling.fit(X, y, weight)
+        tasks, _ = task_rows(X, y, weight, groups, scaling)
+        tasks = tasks.subset(np.flatnonzero(tasks.sizes))
+        check_tasks(tasks)
+        validation = self._read_validation(X_val, y_val, groups_val, scaling, y.shape[1])
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+
+        def state_of(learned: Learned) -> MetaState:
+            return MetaState(learned, scaling, shaping_params(self), tasks.n_tasks, len(X))
+
+        progress = None
+        context = self._init_callback_context(
+            task_name="meta_fit",
+            max_subtasks=n_descents(int((tasks.sizes > 1).sum()), validation is not None, options),
+        )
+        if getattr(self, "_skl_callbacks", None):
+
+            def attributes(mixed: list[MixedModel], theta: MetaParams) -> dict[str, Any]:
+                state = state_of(snapshot(mixed, theta, options))
+                return state_attributes(state, self.prior_strength, is_flat)
+
+            progress = CallbackProgress(self, context, options.meta_max_iter, data, attributes)
+        with threadpool_limits(1):
+            learned = learn(tasks, validation, options, rng, progress)
+        self.__dict__.update(state_attributes(state_of(learned), self.prior_strength, is_flat))
+        if progress is not None:
+            progress.end()
+        if self.verbose and learned.gain is not None:
+            scores = ", ".join(f"{name} {score:.4g}" for name, score in learned.gain.items())
+            print(f"[CMLRegressor] {tasks.n_tasks} groups, {len(X)} rows; held-out RMSE: {scores}")
+        return self
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Adapt to one task, or to every group at once.
+
+        Without `meta_fit` before it, this is ridge regression on standardised features, with
+        ``prior_strength`` as its penalty; with ``groups``, one for each group.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows of the task, or of all tasks.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Outputs.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row; without it (and without ``group_column``) all rows are one task.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row weights; a weight of two is the row twice.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If a parameter that shaped `meta_fit` has changed since, or X, y or groups are not what
+            they should be. What was fitted before is kept.
+        """
+        with all_or_nothing(self):
+            state = getattr(self, "_meta", None)
+            if state is None or not 0 < self.prior_strength < np.inf:
+                self._validate_params()
+            if state is not None:
+                refuse_changes(self, state)
+            X, groups = read_features(self, X, groups, reset=state is None)
+            y, is_flat = read_outputs(y, len(X), self)
+            weight = read_weights(sample_weight, X)
+            if state is not None:
+                check_outputs(y, state)
+                tasks, index = task_rows(X, y, weight, groups, state.scaling)
+                self._adapted = adapt_learned(
+                    state.learned,
+                    state.scaling,
+                    tasks,
+                    index,
+                    prior_strength=self.prior_strength,
+                    is_flat=is_flat,
+                )
+                return self
+            scaling = Scaling.none(X.shape[1], y.shape[1])
+            if self.standardize:
+                scaling = Scaling.fit(X, y, weight)
+            tasks, index = task_rows(X, y, weight, groups, scaling)
+            self._adapted = adapt_ridge(
+                tasks, index, scaling, prior_strength=self.prior_strength, is_flat=is_flat
+            )
+            return self
+
+    def group_effects(self, as_frame: bool = True, deviations: bool = False) -> Any:
+        """Return the linear coefficients of each group that `fit` saw.
+
+        They are those of the linear mixed model (the best linear unbiased predictions), whatever
+        the networks add to the prediction.
+
+        Parameters
+        ----------
+        as_frame : bool, default=True
+            Whether to return a pandas DataFrame.
+        deviations : bool, default=False
+            Whether to subtract what the groups share.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_groups, n_coefficients)
+            One row per group and one column per coefficient, the intercept first, in units of X
+            and y; with several outputs, all coefficients of one output after the other.
+        """
+        check_is_fitted(self)
+        if self._adapted.groups is None:
+            raise ValueError(
+                "group_effects needs groups: call fit(X, y, groups=...), or set group_column."
+            )
+        effects = effects_of_groups(self._adapted, deviations=deviations)
+        flat = effects.reshape(len(effects), -1)
+        if not as_frame:
+            return flat
+        columns = column_names(self._feature_names(), effects.shape[1])
+        return to_frame(flat, columns, self._adapted.groups.labels, "group")
+
+    def prior_summary(self, as_frame: bool = True) -> Any:
+        """Return what the groups share and what varies between them.
+
+        Parameters
+        ----------
+        as_frame : bool, default=True
+            Whether to return a pandas DataFrame, with one row per coefficient and the columns
+            ``mean`` (shared) and ``sd_between_groups`` (varies).
+
+        Returns
+        -------
+        DataFrame or Bunch
+            The Bunch holds ``mean`` and ``sd_between_groups`` of shape
+            (n_outputs, n_coefficients), ``correlation`` of shape
+            (n_outputs, n_coefficients, n_coefficients), ``noise_sd`` and ``network_weight`` of
+            shape (n_outputs,), and ``covariance_structure``. The frame holds the noise in its
+            ``attrs``.
+        """
+        if not hasattr(self, "_meta"):
+            raise ValueError("prior_summary needs meta_fit: without it there is no learned prior.")
+        summary: Bunch = summary_of_prior(self._meta)
+        if not as_frame:
+            return summary
+        names = column_names(self._feature_names(), len(summary.mean))
+        values = np.stack([summary.mean.ravel(), summary.sd_between_groups.ravel()], axis=1)
+        frame = to_frame(values, ["mean", "sd_between_groups"], names, "coefficient")
+        frame.attrs.update(
+            noise_sd=summary.noise_sd.tolist(),
+            covariance_structure=summary.covariance_structure,
+            network_weight=summary.network_weight.tolist(),
+        )
+        return frame
+
+    def _predict(self, X: Any, groups: Any, *, variance: bool) -> tuple[Adapted, np.ndarray, Any]:
+        check_is_fitted(self)
+        X, groups = read_features(self, X, groups, reset=False)
+        adapted = self._adapted
+        mean, total = adapted.predict(X, adapted.codes(groups, len(X)), variance=variance)
+        return adapted, mean, total
+
+    def _read_validation(
+        self, X_val: Any, y_val: Any, groups_val: Any, scaling: Scaling, n_outputs: int
+    ) -> TaskRows | None:
+        """Read the user's own groups to judge by."""
+        if X_val is None:
+            if y_val is not None or groups_val is not None:
+                raise ValueError("y_val or groups_val was passed without X_val; pass all of them.")
+            return None
+        X, groups = read_features(self, X_val, groups_val, reset=False, name="X_val")
+        if y_val is None or groups is None:
+            missing = "y_val" if y_val is None else "groups_val"
+            raise ValueError(f"X_val was passed without {missing}; pass both.")
+        y, _ = read_outputs(y_val, len(X), self)
+        if y.shape[1] != n_outputs:
+            raise ValueError(f"y_val has {y.shape[1]} outputs, but y has {n_outputs}.")
+        tasks, _ = task_rows(X, y, None, groups, scaling, name="groups_val")
+        usable = np.flatnonzero(tasks.sizes > 1)
+        if len(usable) == 0:
+            raise ValueError(
+                "Every group of groups_val has one row; judging needs a row to learn from and one "
+                "to predict. Pass groups of two rows or more."
+            )
+        return tasks.subset(usable)
+
+    def _feature_names(self) -> list[str]:
+        n_features = self._adapted.scaling.x_mean.shape[0]
+        names = list(getattr(self, "feature_names_in_", []))
+        if self.group_column in names:
+            names.remove(self.group_column)
+        elif names and self.group_column is not None:
+            names.pop(self.group_column)
+        return names or [f"x{i}" for i in range(n_features)]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_adapted")
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone parameters, and keep what `meta_fit` learned: a clone adapts anew."""
+        clone: Self = super().__sklearn_clone__()
+        if hasattr(self, "_meta"):
+            is_flat = self._adapted.is_flat
+            clone.__dict__.update(state_attributes(self._meta, self.prior_strength, is_flat))
+            for name in ("n_features_in_", "feature_names_in_"):
+                if hasattr(self, name):
+                    setattr(clone, name, getattr(self, name))
+        return clone

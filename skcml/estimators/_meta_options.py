@@ -1,0 +1,92 @@
+"""From an estimator's parameters to what `learn` takes, and what learning needs of the data."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skcml.episodes import TaskRows
+from skcml.estimators._meta_state import MetaState
+from skcml.rules.contrastive import Contrastive
+from skcml.selection import LearnOptions
+from skcml.solvers.closed_form import closed_form
+
+# What n_shots=None draws from: from a single row to as many as make adaptation easy.
+DEFAULT_SHOTS = (1, 8)
+
+
+def learn_options(estimator: BaseEstimator) -> LearnOptions:
+    """Translate validated parameters."""
+    return LearnOptions(
+        hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
+        activation=estimator.activation,
+        prior_covariance=estimator.prior_covariance,
+        rule=Contrastive(estimator.scheme, estimator.beta),
+        solver=closed_form,
+        meta_loss=estimator.meta_loss,
+        n_shots=shots(estimator.n_shots),
+        n_queries=estimator.n_queries,
+        support=estimator.support,
+        meta_batch_size=estimator.meta_batch_size,
+        meta_max_iter=estimator.meta_max_iter,
+        meta_learning_rate=estimator.meta_learning_rate,
+        early_stopping=estimator.early_stopping,
+        validation_fraction=estimator.validation_fraction,
+        n_iter_no_change=estimator.n_iter_no_change,
+        tol=estimator.tol,
+        n_jobs=estimator.n_jobs,
+    )
+
+
+def layer_sizes(value: Any) -> tuple[int, ...]:
+    """Return hidden layer sizes as a tuple."""
+    sizes = [value] if isinstance(value, Integral) else list(value)
+    if not all(isinstance(size, Integral) and int(size) >= 1 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be positive integers, or () for none; got {value!r}."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def shots(value: Any) -> tuple[int, int]:
+    """Return the lowest and highest number of shots."""
+    if value is None:
+        return DEFAULT_SHOTS
+    pair = [value, value] if isinstance(value, Integral) else list(value)
+    if len(pair) == 2 and all(isinstance(n, Integral) for n in pair):
+        low, high = int(pair[0]), int(pair[1])
+        if 1 <= low <= high:
+            return low, high
+    raise ValueError(
+        "n_shots must be a positive integer, a pair (low, high) of them with low <= high, or "
+        f"None; got {value!r}."
+    )
+
+
+def check_tasks(tasks: TaskRows) -> None:
+    """Refuse data from which nothing can be learned about groups."""
+    n_rows = len(tasks.X)
+    filled = int((tasks.sizes > 0).sum())
+    if filled < 2:
+        raise ValueError(
+            f"meta_fit needs at least two groups to learn what groups share; got {filled} in "
+            f"n_samples = {n_rows} rows. Check groups, or call fit for a single group."
+        )
+    if not (tasks.sizes > 1).any():
+        raise ValueError(
+            f"Each of the {filled} groups has one row, n_samples = {n_rows} in all; learning needs "
+            "groups with a row to adapt to and a row to predict. Check that groups holds the group "
+            "of each row, not a row number."
+        )
+
+
+def check_outputs(y: np.ndarray, state: MetaState) -> None:
+    """Refuse another number of outputs than `meta_fit` saw."""
+    n_outputs = len(state.scaling.y_mean)
+    if y.shape[1] != n_outputs:
+        raise ValueError(
+            f"y has {y.shape[1]} output(s), but meta_fit saw {n_outputs}; pass y with {n_outputs}."
+        )

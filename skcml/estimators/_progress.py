@@ -1,0 +1,76 @@
+"""From the descents of `meta_fit` to scikit-learn's callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext
+
+from skcml.mixed_model import MixedModel
+from skcml.outer_loop import History
+from skcml.problems.meta_params import MetaParams
+from skcml.selection.folds import OnStep
+
+
+class CallbackProgress:
+    """Shows each descent as a subtask of `meta_fit`, and each meta-step as a subtask of that.
+
+    Parameters
+    ----------
+    estimator : estimator
+    context : CallbackContext
+        Of `meta_fit`.
+    n_steps : int
+        Meta-steps of a descent, at most.
+    data : dict
+        ``X``, ``y`` and ``metadata`` as the hooks get them.
+    attributes : callable
+        Makes, of a mixed model and meta-parameters, what a callback needs to predict.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        context: CallbackContext,
+        n_steps: int,
+        data: dict[str, Any],
+        attributes: Callable[[list[MixedModel], MetaParams], dict[str, Any]],
+    ) -> None:
+        self.estimator = estimator
+        self.context = context
+        self.n_steps = n_steps
+        self.data = data
+        self.attributes = attributes
+        self.current: CallbackContext | None = None
+        context.call_on_fit_task_begin(estimator=estimator, **data)
+
+    def descent(self, mixed: list[MixedModel]) -> OnStep:
+        """Begin a descent; see `skcml.selection.folds.Progress`."""
+        self._end_descent()
+        descent = self.context.subcontext(task_name="descent", max_subtasks=self.n_steps)
+        descent.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        self.current = descent
+
+        def on_step(step: int, theta: MetaParams, history: History) -> bool:
+            context = descent.subcontext(task_name="meta-step")
+            context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+            stop = context.call_on_fit_task_end(
+                estimator=self.estimator,
+                reconstruction_attributes=lambda: self.attributes(mixed, theta),
+                **self.data,
+            )
+            return bool(stop)
+
+        return on_step
+
+    def _end_descent(self) -> None:
+        if self.current is not None:
+            self.current.call_on_fit_task_end(estimator=self.estimator, **self.data)
+            self.current = None
+
+    def end(self) -> None:
+        """End the last descent and `meta_fit` itself."""
+        self._end_descent()
+        self.context.call_on_fit_task_end(estimator=self.estimator, **self.data)

@@ -1,0 +1,312 @@
+"""The regressor: assemble, validate, translate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skcml.estimators._base import BaseCML
+from skcml.problems.mlp import ACTIVATIONS
+from skcml.rules.contrastive import SCHEMES
+
+
+class CMLRegressor(RegressorMixin, BaseCML):
+    r"""Few-shot regression: learn from many groups, adapt to a new one from a few rows.
+
+    `meta_fit` learns once, over many groups (patients, shops, schools, sensors), what they share.
+    `fit` then adapts to one group, or to many at once, from a handful of rows; `predict` predicts,
+    with honest uncertainty. Without `meta_fit` it is ridge regression.
+
+    What is learned is a mixture of two models, weighed by groups that were held out
+    (``meta_gain_`` has the figures): the linear mixed model, and the same model on features that a
+    small network learns by the contrastive rule [1]_. In both, a group's coefficients have a
+    learned mean, a learned covariance and learned noise,
+
+    .. math:: y = z^\top (\omega + \Lambda u) + \varepsilon, \quad u \sim N(0, I),
+              \quad \varepsilon \sim N(0, \sigma^2),
+
+    with :math:`z = [1, x, h(x)]`, so that adapting is one small linear system. There is one
+    grouping factor; nested or crossed ones enter as features.
+
+    Parameters
+    ----------
+    model : {"head"}, default="head"
+        Which parameters are adapted to a group: the linear head.
+    hidden_layer_sizes : array-like of int, default=(32,)
+        Sizes of the hidden layers whose last is added to the inputs as features. With ``()`` and
+        ``meta_max_iter=0`` the model is the linear mixed model, fitted by REML.
+    activation : {"tanh", "relu", "logistic", "sin"}, default="tanh"
+        Activation of the hidden layers.
+    prior_covariance : {"full", "diagonal"}, default="full"
+        Whether coefficients vary together. With more than 96 features, "full" means diagonal plus
+        low rank.
+    prior_strength : float, default=1.0
+        Factor on the learned prior precision at `fit`: above one, groups are taken to be more
+        alike. Without `meta_fit`, the ridge penalty. Can be grid-searched.
+    solver : {"auto", "closed_form"}, default="auto"
+        How a group's coefficients are found. The head's energy is quadratic, so both are the
+        closed form.
+    rule : {"contrastive"}, default="contrastive"
+        Rule of the meta-gradient.
+    scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
+        Which contrast the rule takes; see `skcml.rules.contrastive`. "auto" is "tangent", which is
+        exact here.
+    beta : float or "auto", default="auto"
+        Nudging strength of the finite schemes. "auto" is relative to the largest strength for
+        which every nudged problem has a minimum.
+    meta_loss : {"log_predictive", "loss"}, default="log_predictive"
+        What the network is judged by on query rows: negative log predictive density, or squared
+        error.
+    n_shots : int, (int, int) or None, default=None
+        Support rows of an episode, or their lowest and highest number; None draws from 1 to 8.
+        Groups with fewer rows give all but one.
+    n_queries : int or None, default=20
+        Query rows of an episode at most; None takes all that are not support.
+    support : {"random", "first"}, default="random"
+        "first" takes the first rows of a group as support, so that its past predicts its future.
+    meta_batch_size : int, default=64
+        Groups in a meta-step.
+    meta_max_iter : int, default=600
+        Meta-steps of a descent at most, along which the learning rate falls to zero.
+    meta_learning_rate : float, default=0.01
+        Learning rate of Adam at the start.
+    early_stopping : bool, default=True
+        Whether to hold out groups: to stop early, to weigh the models and to shape intervals. There
+        are 10 folds below 60 groups, 5 below 200, 3 below 2000 and a single split from there;
+        each fold's network is kept. Without it, one network is learned for exactly
+        ``meta_max_iter`` steps and is all that predicts.
+    validation_fraction : float, default=0.2
+        Share of groups held out in a single split.
+    n_iter_no_change : int, default=200
+        A descent ends when this many meta-steps have not improved the held-out loss by ``tol``.
+    tol : float, default=1e-4
+        Least improvement that counts.
+    group_column : str, int or None, default=None
+        Name or index of the column of X that holds the groups. It is not a feature. With it,
+        every scorer, search and inspection tool of scikit-learn works on grouped data.
+    standardize : bool, default=True
+        Whether to standardise features and outputs by the rows that `meta_fit` sees.
+    n_jobs : int or None, default=None
+        Processes over which `meta_fit` spreads its folds; None is one. With callbacks it is one.
+    random_state : int, RandomState instance or None, default=None
+        Decides folds, episodes and starts: the same seed gives the same bits.
+    verbose : int, default=0
+        Whether `meta_fit` prints its verdict.
+
+    Attributes
+    ----------
+    meta_params_ : dict
+        Learned arrays, in standardised units: ``"mixed_model"`` and ``"networks"`` (omega, factor,
+        noise and the networks' weights, stacked over networks) and ``"weights"``, the shares of
+        the two for each output.
+    meta_gain_ : dict of str to float, or None
+        Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
+        ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture.
+        None where no group was held out.
+    meta_history_ : list of dict
+        One per descent: ``loss`` of each meta-step, ``validation_step``, ``validation_loss``,
+        ``best_step``.
+    n_meta_iter_ : int
+        Meta-steps of the longest descent.
+    n_features_in_ : int
+        Columns of X, the group column included.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all are strings.
+
+    References
+    ----------
+    .. [1] Zucchet, Schug, von Oswald, Zhao, Sacramento, "A contrastive rule for meta-learning",
+       NeurIPS 2022, https://arxiv.org/abs/2104.01677
+
+    Examples
+    --------
+    >>> from skcml import CMLRegressor
+    >>> from skcml.datasets import make_sinusoid_tasks
+    >>> X, y, groups = make_sinusoid_tasks(60, 10, amplitude=(1, 2), random_state=0)
+    >>> est = CMLRegressor(meta_max_iter=50, random_state=0).meta_fit(X, y, groups=groups)
+    >>> X_new, y_new, _ = make_sinusoid_tasks(1, 20, amplitude=(1, 2), random_state=1)
+    >>> est.fit(X_new[:5], y_new[:5]).predict(X_new[5:]).shape
+    (15,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "model": [StrOptions({"head"})],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "prior_covariance": [StrOptions({"full", "diagonal"})],
+        "prior_strength": [Interval(Real, 0, None, closed="neither")],
+        "solver": [StrOptions({"auto", "closed_form"})],
+        "rule": [StrOptions({"contrastive"})],
+        "scheme": [StrOptions(set(SCHEMES))],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "meta_loss": [StrOptions({"log_predictive", "loss"})],
+        "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "n_queries": [Interval(Integral, 1, None, closed="left"), None],
+        "support": [StrOptions({"random", "first"})],
+        "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "meta_max_iter": [Interval(Integral, 0, None, closed="left")],
+        "meta_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "group_column": [str, Integral, None],
+        "standardize": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        model: str = "head",
+        hidden_layer_sizes: Sequence[int] | int = (32,),
+        activation: str = "tanh",
+        prior_covariance: str = "full",
+        prior_strength: float = 1.0,
+        solver: str = "auto",
+        rule: str = "contrastive",
+        scheme: str = "auto",
+        beta: float | str = "auto",
+        meta_loss: str = "log_predictive",
+        n_shots: int | tuple[int, int] | None = None,
+        n_queries: int | None = 20,
+        support: str = "random",
+        meta_batch_size: int = 64,
+        meta_max_iter: int = 600,
+        meta_learning_rate: float = 0.01,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 200,
+        tol: float = 1e-4,
+        group_column: str | int | None = None,
+        standardize: bool = True,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.model = model
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.prior_covariance = prior_covariance
+        self.prior_strength = prior_strength
+        self.solver = solver
+        self.rule = rule
+        self.scheme = scheme
+        self.beta = beta
+        self.meta_loss = meta_loss
+        self.n_shots = n_shots
+        self.n_queries = n_queries
+        self.support = support
+        self.meta_batch_size = meta_batch_size
+        self.meta_max_iter = meta_max_iter
+        self.meta_learning_rate = meta_learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.group_column = group_column
+        self.standardize = standardize
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict(
+        self, X: ArrayLike, groups: ArrayLike | None = None, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict rows of the task that `fit` saw, or of each row's group.
+
+        A group that `fit` has not seen gets the prior: what the groups share. So does every row
+        after `meta_fit` alone.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row, after ``fit(groups=...)``.
+        return_std : bool, default=False
+            Whether to return the standard deviation too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictive mean.
+        std : ndarray of the same shape
+            Predictive standard deviation of a new observation: noise, doubt about the group's
+            coefficients and, for groups never seen, the variance between groups. Only with
+            ``return_std``.
+        """
+        adapted, mean, variance = self._predict(X, groups, variance=return_std)
+        if variance is None:
+            return adapted.as_output(mean)
+        return adapted.as_output(mean), adapted.as_output(np.sqrt(variance))
+
+    def predict_quantiles(
+        self,
+        X: ArrayLike,
+        q: ArrayLike = (0.05, 0.5, 0.95),
+        groups: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """Predict quantiles of new observations.
+
+        Their shape, Gaussian or heavier in the tails, was learned from errors on held-out groups.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows.
+        q : array-like of shape (n_quantiles,), default=(0.05, 0.5, 0.95)
+            Probabilities, between 0 and 1.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row, after ``fit(groups=...)``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
+        """
+        probabilities = np.atleast_1d(np.asarray(q, dtype=float))
+        if probabilities.ndim != 1 or not ((probabilities > 0) & (probabilities < 1)).all():
+            raise ValueError(f"q must be probabilities between 0 and 1, both excluded; got {q!r}.")
+        adapted, mean, variance = self._predict(X, groups, variance=True)
+        steps = adapted.shape.ppf(probabilities)[:, None]
+        return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True outputs.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row, after ``fit(groups=...)``.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row weights.
+
+        Returns
+        -------
+        float
+        """
+        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

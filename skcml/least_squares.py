@@ -3,12 +3,17 @@ r"""Batched regularised least squares, the arithmetic under every linear head.
 One system is
 
 .. math:: \min_u \tfrac12 \sum_i d_i (r_i - a_i^\top u)^2 + \tfrac12 \|u\|^2,
-          \qquad H = I + A^\top D A .
+          \qquad H = I + B^\top B, \quad B = D^{1/2} A .
 
-It is solved in the dual, through the ``n x n`` matrix :math:`P = (D^{-1} + A A^\top)^{-1}`, where
-there are fewer rows than columns, and in the primal otherwise. Few-shot tasks have few rows, so
-the dual is the rule. Precisions may be zero (a padded row) or, within limits, negative (a row that
-is nudged away from its target), hence :math:`P` is formed as :math:`(I + D A A^\top)^{-1} D`.
+With fewer rows than columns it is solved in the dual: with the Cholesky factor C of
+:math:`I + B B^\top`, the rows of :math:`V = C^{-1} B` give :math:`H^{-1} = I - V^\top V`. Few-shot
+tasks have few rows, so this is the rule. Otherwise it is solved in the primal, with the Cholesky
+factor of H. Either way an inverse is never formed: where noise is small, V is accurate to the
+square root of the condition number and an inverse only to the condition number, which is the
+difference between a small predictive variance and a negative one.
+
+Precisions may be zero (a padded row) or negative (a row that is nudged away from its target). H may
+then be indefinite, and is inverted as it is.
 """
 
 from __future__ import annotations
@@ -30,45 +35,54 @@ class LeastSquares:
         The targets :math:`r_i`.
     precision : array of shape (..., n_rows)
         The weights :math:`d_i`.
-    inverse : array
-        :math:`P`, of shape (..., n_rows, n_rows), in the dual; :math:`H^{-1}`, of shape
-        (..., n_columns, n_columns), in the primal.
-    is_dual : bool
-        Which of the two `inverse` is.
+    root : array
+        V, of shape (..., n_rows, n_columns), in the dual; the inverse of H's Cholesky factor, of
+        shape (..., n_columns, n_columns), in the primal; the inverse of H with negative weights.
+    u : array of shape (..., n_columns)
+        The minimiser (a stationary point, if H is indefinite).
+    form : {"dual", "primal", "indefinite"}
+        Which of these.
     """
 
     design: Array
     target: Array
     precision: Array
-    inverse: Array
-    is_dual: bool
+    root: Array
+    u: Array
+    form: str
 
     @classmethod
     def factorize(cls, design: Array, target: Array, precision: Array) -> LeastSquares:
         """Factorise a batch of systems, by the smaller side."""
         xp = namespace(design)
         n_rows, n_columns = design.shape[-2:]
-        weighted = precision[..., None] * design
+        if (precision < 0).any():
+            eye = identity_like(design, n_columns)
+            root = xp.linalg.inv(eye + design.mT @ (precision[..., None] * design))
+            u = (root @ (design.mT @ (precision * target)[..., None]))[..., 0]
+            return cls(design, target, precision, root, u, "indefinite")
+        # The root of a weight, written so that it has a derivative at zero.
+        weight = precision / (precision + (precision == 0) * 1.0) ** 0.5
+        b = weight[..., None] * design
+        r = (weight * target)[..., None]
         if n_rows < n_columns:
-            eye = identity_like(design, n_rows)
-            inverse = xp.linalg.inv(eye + weighted @ design.mT) * precision[..., None, :]
-        else:
-            inverse = xp.linalg.inv(identity_like(design, n_columns) + design.mT @ weighted)
-        return cls(design, target, precision, inverse, n_rows < n_columns)
-
-    def solution(self) -> Array:
-        """Return the minimiser u, of shape (..., n_columns)."""
-        if self.is_dual:
-            dual = self.inverse @ self.target[..., None]
-            return (self.design.mT @ dual)[..., 0]
-        moment = self.design.mT @ (self.precision * self.target)[..., None]
-        return (self.inverse @ moment)[..., 0]
+            factor = xp.linalg.cholesky(identity_like(design, n_rows) + b @ b.mT)
+            solved = xp.linalg.solve(factor, xp.concatenate([b, r], axis=-1))
+            root = solved[..., :-1]
+            u = (root.mT @ solved[..., -1:])[..., 0]
+            return cls(design, target, precision, root, u, "dual")
+        eye = identity_like(design, n_columns)
+        root = xp.linalg.inv(xp.linalg.cholesky(eye + b.mT @ b))
+        u = (root.mT @ (root @ (b.mT @ r)))[..., 0]
+        return cls(design, target, precision, root, u, "primal")
 
     def solve_h(self, rows: Array) -> Array:
         """Apply the inverse of H to each row of ``rows``, of shape (..., n, n_columns)."""
-        if self.is_dual:
-            return rows - rows @ self.design.mT @ self.inverse @ self.design
-        return rows @ self.inverse
+        if self.form == "dual":
+            return rows - (rows @ self.root.mT) @ self.root
+        if self.form == "primal":
+            return (rows @ self.root.mT) @ self.root
+        return rows @ self.root
 
     def gradient(self, u: Array) -> Array:
         """Return the gradient of the objective at ``u``, zero at the solution."""

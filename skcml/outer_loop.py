@@ -14,6 +14,9 @@ from skcml.problems.meta_params import MetaParams
 from skcml.rules.base import MetaGradientRule
 from skcml.solvers.base import InnerSolver
 
+# A loss below this is zero for its logarithm's sake.
+TINY_LOSS = 1e-12
+
 
 @dataclass
 class History:
@@ -56,8 +59,9 @@ class OuterOptions:
         Of Adam, at the start.
     anchor : float
         Weight of the squared distance to the start in the objective.
-    stop_after : int or None
-        Meta-steps to run; None runs all of ``max_iter``.
+    log_objective : bool
+        Descend the logarithm of each episode's mean loss. A squared error spans orders of magnitude
+        between episodes and over a descent, and the largest would decide every step.
     validate_every : int
         Meta-steps between looks at held-out tasks.
     n_iter_no_change : int
@@ -68,7 +72,7 @@ class OuterOptions:
     max_iter: int
     learning_rate: float = 1e-2
     anchor: float = 0.0
-    stop_after: int | None = None
+    log_objective: bool = False
     validate_every: int = 20
     n_iter_no_change: int = 100
     tol: float = 1e-4
@@ -82,7 +86,6 @@ def meta_train(
     theta: MetaParams,
     options: OuterOptions,
     *,
-    frozen: np.ndarray | None = None,
     validate: Callable[[MetaParams], float] | None = None,
     on_step: Callable[[int, MetaParams, History], bool] | None = None,
 ) -> tuple[MetaParams, History]:
@@ -95,8 +98,6 @@ def meta_train(
     theta : MetaParams
         Where to start; left as it is.
     options : OuterOptions
-    frozen : ndarray of shape (n_params,), bool, optional
-        Entries of the flat vector that stay at their start.
     validate : callable, optional
         Returns the mean loss on held-out tasks. With it, the best state is returned, and the
         descent ends early when it stops improving.
@@ -118,12 +119,11 @@ def meta_train(
     best = _Best(theta, options)
     if validate is not None:
         best.look(0, theta, validate(theta), history)
-    n_steps = options.max_iter if options.stop_after is None else options.stop_after
-    for step in range(1, n_steps + 1):
+    for step in range(1, options.max_iter + 1):
         gradient = rule(problem, solver, theta, sampler.draw())
-        descent = gradient.theta.vector + 2 * options.anchor * (theta.vector - start.vector)
-        if frozen is not None:
-            descent[frozen] = 0.0
+        scale = max(gradient.loss, TINY_LOSS) if options.log_objective else 1.0
+        pull = 2 * options.anchor * (theta.vector - start.vector)
+        descent = gradient.theta.vector / scale + pull
         if np.isfinite(gradient.loss) and np.isfinite(descent).all():
             optimizer.param_groups[0]["lr"] = learning_rate(step, options)
             vector.grad = torch.from_numpy(descent)
@@ -132,7 +132,9 @@ def meta_train(
             history.n_skipped += 1
         history.loss.append(gradient.loss)
         history.n_left_out += gradient.n_left_out
-        if validate is not None and (step % options.validate_every == 0 or step == n_steps):
+        if validate is not None and (
+            step % options.validate_every == 0 or step == options.max_iter
+        ):
             best.look(step, theta, validate(theta), history)
             if best.is_over(step):
                 break

@@ -33,7 +33,7 @@ def assert_energy_theta_grad(problem, theta, episode, seed=0, rtol=1e-10):
     """Compare theta_grad, for arbitrary terms, with torch's gradient of energies and losses."""
     rng = np.random.default_rng([seed, 2])
     batch = problem.embed(theta, episode)
-    shape, n_tasks = batch.system.solution().shape, len(episode.w_support)
+    shape, n_tasks = batch.system.u.shape, len(episode.w_support)
     phis = rng.normal(size=(3, *shape))
     weights = rng.normal(size=(3, 2, n_tasks))
     terms = [

@@ -34,7 +34,7 @@ def case(hidden=(), n_outputs=1, meta_loss="log_predictive", seed=0, **options):
 
 
 def random_phi(problem, batch, seed=0):
-    return np.random.default_rng([seed, 5]).normal(size=batch.system.solution().shape)
+    return np.random.default_rng([seed, 5]).normal(size=batch.system.u.shape)
 
 
 def groups_of(problem, theta, episode, batch):
@@ -196,7 +196,7 @@ def test_loss_is_half_the_mean_squared_error():
 @pytest.mark.parametrize("hidden", BODIES)
 def test_the_free_phase_is_where_the_energys_gradient_vanishes(hidden):
     problem, theta, episode, batch = case(hidden, 3)
-    phi = batch.system.solution()
+    phi = batch.system.u
     assert abs(augmented_gradient(problem, theta, episode, phi, 0.0)).max() < 1e-11
 
 
@@ -295,7 +295,7 @@ def test_a_query_without_weight_costs_nothing(meta_loss):
     w_query = episode.w_query.copy()
     w_query[1] = 0
     batch = problem.embed(theta, dataclasses.replace(episode, w_query=w_query))
-    loss = problem.loss(batch.system.solution(), theta, batch)
+    loss = problem.loss(batch.system.u, theta, batch)
     assert loss[1] == 0
     assert np.isfinite(loss).all()
 

@@ -43,10 +43,10 @@ def one_at_a_time(solve, *arrays):
 def test_solution_is_that_of_a_dense_least_squares_routine(seed, n_rows, n_columns):
     arrays = random_system(seed, n_rows, n_columns)
     system = LeastSquares.factorize(*arrays)
-    assert system.is_dual == (n_rows < n_columns)
+    assert (system.form == "dual") == (n_rows < n_columns)
     expected = one_at_a_time(stacked_lstsq, *arrays)
-    assert_allclose(system.solution(), expected, rtol=1e-10, atol=1e-12)
-    assert abs(system.gradient(system.solution())).max() < 1e-11
+    assert_allclose(system.u, expected, rtol=1e-10, atol=1e-12)
+    assert abs(system.gradient(system.u)).max() < 1e-11
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
@@ -54,7 +54,7 @@ def test_primal_equals_dual(n_rows, n_columns):
     design, target, precision = random_system(0, n_rows, n_columns)
     system = LeastSquares.factorize(design, target, precision)
     # Rows without precision, or columns of zeros, turn one form into the other.
-    if system.is_dual:
+    if system.form == "dual":
         extra = n_columns - n_rows
         wider = [(0, 0), (0, 0), (0, extra)]
         other = LeastSquares.factorize(
@@ -62,16 +62,16 @@ def test_primal_equals_dual(n_rows, n_columns):
             np.pad(target, wider, constant_values=7.0),
             np.pad(precision, wider),
         )
-        assert not other.is_dual
-        solution = other.solution()
+        assert other.form == "primal"
+        solution = other.u
     else:
         extra = n_rows - n_columns + 1
         design = np.pad(design, [(0, 0), (0, 0), (0, 0), (0, extra)])
         other = LeastSquares.factorize(design, target, precision)
-        assert other.is_dual
-        assert (other.solution()[..., n_columns:] == 0).all()
-        solution = other.solution()[..., :n_columns]
-    assert_allclose(solution, system.solution(), rtol=1e-11, atol=1e-13)
+        assert other.form == "dual"
+        assert (other.u[..., n_columns:] == 0).all()
+        solution = other.u[..., :n_columns]
+    assert_allclose(solution, system.u, rtol=1e-11, atol=1e-13)
 
 
 @settings(max_examples=40, deadline=None)
@@ -91,7 +91,7 @@ def test_rows_without_precision_change_nothing(seed, n_rows, n_columns, n_padded
         pad(precision, 0.0, 2),
     )
     rows = rng.normal(size=(2, 3, 2, n_columns))
-    assert_allclose(padded.solution(), system.solution(), rtol=1e-11, atol=1e-13)
+    assert_allclose(padded.u, system.u, rtol=1e-11, atol=1e-13)
     assert_allclose(padded.solve_h(rows), system.solve_h(rows), rtol=1e-11, atol=1e-13)
     u = rng.normal(size=(2, 3, n_columns))
     assert_allclose(padded.gradient(u), system.gradient(u), rtol=1e-12, atol=1e-13)
@@ -106,7 +106,7 @@ def test_what_padding_holds_leaves_no_trace(n_rows, n_columns):
     design[..., -1, :] *= 3
     target[..., -1] = 1e6
     other = LeastSquares.factorize(design, target, precision)
-    assert_allclose(other.solution(), system.solution(), rtol=1e-12, atol=1e-13)
+    assert_allclose(other.u, system.u, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
@@ -119,8 +119,8 @@ def test_negative_precisions_within_limits(n_rows, n_columns):
     system = LeastSquares.factorize(design, target, precision)
     moment = (design.mT @ (precision * target)[..., None])[..., 0]
     expected = np.linalg.solve(h, moment[..., None])[..., 0]
-    assert_allclose(system.solution(), expected, rtol=1e-10, atol=1e-12)
-    assert abs(system.gradient(system.solution())).max() < 1e-10
+    assert_allclose(system.u, expected, rtol=1e-10, atol=1e-12)
+    assert abs(system.gradient(system.u)).max() < 1e-10
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
@@ -150,7 +150,7 @@ def test_torch_gives_what_numpy_gives(n_rows, n_columns):
     ours, theirs = (
         LeastSquares.factorize(*kind) for kind in (arrays, [torch.tensor(a) for a in arrays])
     )
-    assert_allclose(theirs.solution().numpy(), ours.solution(), rtol=1e-12, atol=1e-13)
+    assert_allclose(theirs.u.numpy(), ours.u, rtol=1e-12, atol=1e-13)
     assert_allclose(
         theirs.solve_h(theirs.design).numpy(), ours.solve_h(ours.design), rtol=1e-12, atol=1e-13
     )
@@ -158,6 +158,6 @@ def test_torch_gives_what_numpy_gives(n_rows, n_columns):
 
 def test_no_rows_leave_the_prior():
     system = LeastSquares.factorize(np.ones((2, 0, 3)), np.ones((2, 0)), np.ones((2, 0)))
-    assert (system.solution() == np.zeros((2, 3))).all()
+    assert (system.u == np.zeros((2, 3))).all()
     rows = np.random.default_rng(0).normal(size=(2, 4, 3))
     assert (system.solve_h(rows) == rows).all()

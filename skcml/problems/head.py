@@ -144,7 +144,8 @@ class HeadProblem:
         b_query = v_query = xp.ones_like(episode.y_query)
         if self.meta_loss == "log_predictive":
             b_query = system.solve_h(a_query)
-            v_query = noise + (a_query * b_query).sum(-1)
+            # Rounding may not take the variance below the noise.
+            v_query = noise + xp.clip((a_query * b_query).sum(-1), 0.0, None)
         total = episode.w_query.sum(-1)[:, None]
         return HeadBatch(
             z=z,
@@ -178,7 +179,7 @@ class HeadProblem:
     def predict(self, theta: Mapping[str, Array], episode: Episode) -> tuple[Array, Array]:
         """Return predictive mean and variance of the query rows, (n_outputs, n_tasks, Q) each."""
         batch = self.embed(theta, episode)
-        residual = batch.r_query - (batch.a_query @ batch.system.solution()[..., None])[..., 0]
+        residual = batch.r_query - (batch.a_query @ batch.system.u[..., None])[..., 0]
         return episode.y_query - residual, batch.v_query
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:

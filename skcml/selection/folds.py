@@ -30,6 +30,8 @@ from skcml.selection.options import LearnOptions
 FOLDS = ((60, 10), (200, 5), (2_000, 3))
 # Groups held out at most where there is a single split.
 MAX_HELD_OUT = 2_000
+# Groups from which a mixed model is estimated at most, where a network follows.
+MAX_MIXED = 5_000
 
 OnStep = Callable[[int, MetaParams, History], bool]
 
@@ -140,7 +142,7 @@ def learn_fold(
 ) -> Fold:
     """Fit mixed models and a network to some groups, and predict the others with them."""
     n_inputs, n_outputs = train.X.shape[1], train.y.shape[1]
-    groups = CompressedGroups.from_tasks(train)
+    groups = CompressedGroups.from_tasks(some_tasks(train, options, rng))
     structures = structures_for(1 + n_inputs, options.prior_covariance)
     if held is None:
         theta, history = _descend(
@@ -169,6 +171,13 @@ def learn_fold(
         network = held_out.densities(head_problem(n_inputs, n_outputs, options), theta)
         judgement = replace(judgement, network=network)
     return Fold(theta, history, judgement)
+
+
+def some_tasks(tasks: TaskRows, options: LearnOptions, rng: np.random.Generator) -> TaskRows:
+    """Return as many tasks as a mixed model needs; all of them, if it is all that is wanted."""
+    if options.meta_max_iter == 0 or tasks.n_tasks <= MAX_MIXED:
+        return tasks
+    return tasks.subset(np.sort(rng.choice(tasks.n_tasks, MAX_MIXED, replace=False)))
 
 
 def _descend(

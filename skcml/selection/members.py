@@ -156,6 +156,7 @@ def train_network(
             max_iter=options.meta_max_iter,
             learning_rate=options.meta_learning_rate,
             anchor=ANCHOR / tasks.n_tasks,
+            log_objective=options.meta_loss == "loss",
             validate_every=VALIDATE_EVERY,
             n_iter_no_change=options.n_iter_no_change,
             tol=options.tol,

@@ -16,7 +16,7 @@ from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.mixed_model import CompressedGroups, MixedModel
 from skcml.problems.meta_params import MetaParams
-from skcml.selection.folds import Judgement, Progress, learn_fold, split_tasks
+from skcml.selection.folds import Judgement, Progress, learn_fold, some_tasks, split_tasks
 from skcml.selection.members import (
     fit_mixed,
     head_problem,
@@ -98,7 +98,8 @@ def learn(
 
     n_inputs, n_outputs = tasks.X.shape[1], tasks.y.shape[1]
     structure = best_structure(judgements, structures_for(1 + n_inputs, options.prior_covariance))
-    mixed = fit_mixed(CompressedGroups.from_tasks(tasks), n_outputs, structure)
+    groups = CompressedGroups.from_tasks(some_tasks(tasks, options, rng))
+    mixed = fit_mixed(groups, n_outputs, structure)
     problem = linear_problem(n_inputs, n_outputs)
     if judgements:
         weights = member_weights(judgements, structure, rng)

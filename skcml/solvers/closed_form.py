@@ -34,7 +34,7 @@ def closed_form(
     InnerSolution
     """
     system = problem.least_squares(theta, batch, beta)
-    phi = system.solution()
+    phi = system.u
     grad_norm = ((system.gradient(phi) ** 2).sum(-1)).sum(0) ** 0.5
 
     def solve_h(direction: Array) -> Array:

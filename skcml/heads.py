@@ -89,46 +89,58 @@ class Heads:
         """
         n_columns = self.factor.shape[-1]
         n_tasks = tasks.n_tasks
-        shift = np.empty((n_tasks + 1, *self.factor.shape[:2], n_columns))
-        shift[-1] = 0.0  # the prior, for tasks that were never seen
         kept = np.append(np.minimum(tasks.sizes, n_columns), 0)
         starts = np.concatenate([[0], np.cumsum(kept)])
+        shift = np.zeros((n_tasks + 1, *self.factor.shape[:2], n_columns))  # the last: the prior
         directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
+        if n_tasks == 1:  # the common case, without the bookkeeping of many
+            mean, rows = self._condition(tasks.X, tasks.y.T, tasks.weight, (1, len(tasks.X)))
+            shift[0], directions[...] = mean[:, :, 0], np.moveaxis(rows[:, :, 0], 2, 0)
+            return self._posterior(shift, directions, starts)
         for chosen, offsets, mask in padded_chunks(tasks.sizes):
-            mean, rows = self._adapt_chunk(tasks, chosen, offsets, mask)
+            place = (tasks.starts[chosen][:, None] + offsets).ravel()
+            weight = tasks.weight[place] * mask.ravel()
+            mean, rows = self._condition(tasks.X[place], tasks.y[place].T, weight, mask.shape)
             shift[chosen] = np.moveaxis(mean, 2, 0)
             # Padding leaves rows of zeros, which come first: eigenvalues ascend.
-            last = rows.shape[-2] - kept[chosen, None] + np.arange(kept[chosen].max())
-            real = np.arange(kept[chosen].max()) < kept[chosen, None]
-            place = (starts[chosen, None] + np.arange(real.shape[1]))[real]
-            task = np.broadcast_to(np.arange(len(chosen))[:, None], real.shape)[real]
-            directions[place] = np.moveaxis(rows, (2, 3), (0, 1))[task, last[real]]
+            n_kept, n_rows = kept[chosen], rows.shape[-2]
+            real = np.arange(n_rows) >= n_rows - n_kept[:, None]
+            first = starts[chosen][:, None] - (n_rows - n_kept[:, None])
+            directions[(first + np.arange(n_rows))[real]] = np.moveaxis(rows, (2, 3), (0, 1))[real]
+        return self._posterior(shift, directions, starts)
+
+    def _posterior(self, shift: np.ndarray, directions: np.ndarray, starts: np.ndarray) -> Posterior:
         coefficients = self.omega + (self.factor @ shift[..., None])[..., 0]
         return Posterior(self, coefficients, directions, starts)
 
-    def _adapt_chunk(
-        self, tasks: TaskRows, chosen: np.ndarray, offsets: np.ndarray, mask: np.ndarray
+    def _condition(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, shape: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, min(n, P), P)."""
-        rows = tasks.starts[chosen][:, None] + offsets
-        z = self.features(tasks.X[rows.ravel()])
-        y = np.moveaxis(tasks.y[rows.ravel()], -1, 0)
-        root = np.sqrt((tasks.weight[rows] * mask).ravel() / self.noise[..., None])
+        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, min(n, P), P).
+
+        Parameters
+        ----------
+        X, y, weight : ndarray of shape (t * n, n_features), (m, t * n), (t * n,)
+            Rows of t tasks, padded to n each; a padded row weighs nothing.
+        shape : (int, int)
+            t and n.
+        """
+        z = self.features(X)
+        root = np.sqrt(weight / self.noise[..., None])
         design = root[..., None] * (z @ self.factor)
         target = root * (y - (z @ self.omega[..., None])[..., 0])
-        design = design.reshape(*design.shape[:2], *mask.shape, -1)
-        target = target.reshape(*target.shape[:2], *mask.shape)
+        design = design.reshape(*design.shape[:2], *shape, -1)
+        target = target.reshape(*target.shape[:2], *shape, 1)
         # With K = I + BB' = Q diag(s) Q', V = diag(s)^-1/2 Q'B and u = V' diag(s)^-1/2 Q'r.
-        if mask.shape[1] <= design.shape[-1]:
-            s, q = np.linalg.eigh(np.eye(mask.shape[1]) + design @ design.mT)
-            root_s = np.sqrt(np.maximum(s, 1.0))[..., None]
-            directions = (q.mT @ design) / root_s
-            mean = directions.mT @ ((q.mT @ target[..., None]) / root_s)
-            return mean[..., 0], directions
+        if shape[1] <= design.shape[-1]:
+            s, q = np.linalg.eigh(np.eye(shape[1]) + design @ design.mT)
+            q = q / np.sqrt(np.maximum(s, 1.0))[..., None, :]
+            directions = q.mT @ design
+            return (directions.mT @ (q.mT @ target))[..., 0], directions
         # More rows than columns: the same from H = I + B'B.
         s, q = np.linalg.eigh(np.eye(design.shape[-1]) + design.mT @ design)
         s = np.maximum(s, 1.0)[..., None]
-        mean = q @ ((q.mT @ (design.mT @ target[..., None])) / s)
+        mean = q @ ((q.mT @ (design.mT @ target)) / s)
         return mean[..., 0], np.sqrt(1.0 - 1.0 / s) * q.mT
 
 
@@ -181,7 +193,7 @@ class Posterior:
 
     def _mean(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
         if len(self.coefficients) == 2 and (codes == codes[0]).all():
-            return (z @ self.coefficients[codes[0], ..., None])[..., 0]
+            return (z @ self.coefficients[codes[0]][..., None])[..., 0]
         return (z * np.moveaxis(self.coefficients[codes], 0, 2)).sum(-1)
 
     def _variance(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -52,6 +52,8 @@ def read_features(
     groups : array-like or None
     """
     if estimator.group_column is None:
+        if not reset and _is_plain(X) and _fits(estimator, X):
+            return X, groups
         return validate_data(estimator, X, reset=reset, dtype=np.float64), groups
     if np.ndim(X) == 2 or hasattr(X, "columns"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -61,12 +63,36 @@ def read_features(
     return X, groups
 
 
+def _is_plain(array: Any) -> bool:
+    """Whether an array is float64 and finite, seen in a microsecond.
+
+    The general checks take longer than adapting to a task. One whose sum overflows goes to them.
+    """
+    return (
+        type(array) is np.ndarray
+        and array.dtype == np.float64
+        and array.size > 0
+        and bool(np.isfinite(array.sum()))
+    )
+
+
+def _fits(estimator: BaseEstimator, X: np.ndarray) -> bool:
+    """Whether an array has the columns that were learned, which have no names."""
+    return (
+        X.ndim == 2
+        and X.shape[1] == getattr(estimator, "n_features_in_", None)
+        and not hasattr(estimator, "feature_names_in_")
+    )
+
+
 def read_outputs(y: Any, n_samples: int, estimator: BaseEstimator) -> tuple[np.ndarray, bool]:
     """Return y of shape (n_samples, n_outputs), and whether it came with one dimension."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
+    if _is_plain(y) and y.shape == (n_samples,):
+        return y[:, None], True
     y = check_array(
         y, dtype=np.float64, ensure_2d=False, allow_nd=False, estimator=estimator, input_name="y"
     )

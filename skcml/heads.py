@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
+from skcml.least_squares import LeastSquares
 from skcml.problems.head import noise_variance
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 
-# Rows predicted at a time: the working memory stays in the cache.
+# Rows predicted at a time, and numbers gathered at a time for their variances: the working memory
+# stays small.
 _ROWS = 4_000
+_GATHERED = 250_000
 
 
 @dataclass(frozen=True)
@@ -93,23 +96,27 @@ class Heads:
         starts = np.concatenate([[0], np.cumsum(kept)])
         shift = np.zeros((n_tasks + 1, *self.factor.shape[:2], n_columns))  # the last: the prior
         directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
-        if n_tasks == 1:  # the common case, without the bookkeeping of many
+        if n_tasks == 1 and len(tasks.X):  # the common case, without the bookkeeping of many
             mean, rows = self._condition(tasks.X, tasks.y.T, tasks.weight, (1, len(tasks.X)))
             shift[0], directions[...] = mean[:, :, 0], np.moveaxis(rows[:, :, 0], 2, 0)
             return self._posterior(shift, directions, starts)
-        for chosen, offsets, mask in padded_chunks(tasks.sizes):
+        filled = np.flatnonzero(tasks.sizes)
+        for chosen, offsets, mask in padded_chunks(tasks.sizes[filled]):
+            chosen = filled[chosen]
             place = (tasks.starts[chosen][:, None] + offsets).ravel()
             weight = tasks.weight[place] * mask.ravel()
             mean, rows = self._condition(tasks.X[place], tasks.y[place].T, weight, mask.shape)
             shift[chosen] = np.moveaxis(mean, 2, 0)
-            # Padding leaves rows of zeros, which come first: eigenvalues ascend.
+            # Padding leaves rows of zeros, which come first: their lengths ascend.
             n_kept, n_rows = kept[chosen], rows.shape[-2]
             real = np.arange(n_rows) >= n_rows - n_kept[:, None]
             first = starts[chosen][:, None] - (n_rows - n_kept[:, None])
             directions[(first + np.arange(n_rows))[real]] = np.moveaxis(rows, (2, 3), (0, 1))[real]
         return self._posterior(shift, directions, starts)
 
-    def _posterior(self, shift: np.ndarray, directions: np.ndarray, starts: np.ndarray) -> Posterior:
+    def _posterior(
+        self, shift: np.ndarray, directions: np.ndarray, starts: np.ndarray
+    ) -> Posterior:
         coefficients = self.omega + (self.factor @ shift[..., None])[..., 0]
         return Posterior(self, coefficients, directions, starts)
 
@@ -126,22 +133,16 @@ class Heads:
             t and n.
         """
         z = self.features(X)
-        root = np.sqrt(weight / self.noise[..., None])
-        design = root[..., None] * (z @ self.factor)
-        target = root * (y - (z @ self.omega[..., None])[..., 0])
-        design = design.reshape(*design.shape[:2], *shape, -1)
-        target = target.reshape(*target.shape[:2], *shape, 1)
-        # With K = I + BB' = Q diag(s) Q', V = diag(s)^-1/2 Q'B and u = V' diag(s)^-1/2 Q'r.
-        if shape[1] <= design.shape[-1]:
-            s, q = np.linalg.eigh(np.eye(shape[1]) + design @ design.mT)
-            q = q / np.sqrt(np.maximum(s, 1.0))[..., None, :]
-            directions = q.mT @ design
-            return (directions.mT @ (q.mT @ target))[..., 0], directions
-        # More rows than columns: the same from H = I + B'B.
-        s, q = np.linalg.eigh(np.eye(design.shape[-1]) + design.mT @ design)
-        s = np.maximum(s, 1.0)[..., None]
-        mean = q @ ((q.mT @ (design.mT @ target)) / s)
-        return mean[..., 0], np.sqrt(1.0 - 1.0 / s) * q.mT
+        design = (z @ self.factor).reshape(*self.factor.shape[:2], *shape, -1)
+        target = (y - (z @ self.omega[..., None])[..., 0]).reshape(design.shape[:-1])
+        precision = weight.reshape(shape) / self.noise[..., None, None]
+        system = LeastSquares.factorize(design, target, precision)
+        root = system.root
+        if system.form == "dual":
+            # Rotated, V is the same covariance in principal directions.
+            return system.u, np.linalg.eigh(root @ root.mT)[1].mT @ root
+        values, vectors = np.linalg.eigh(np.eye(root.shape[-1]) - root.mT @ root)
+        return system.u, np.sqrt(np.clip(values, 0.0, 1.0))[..., None] * vectors.mT
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,12 @@ class Posterior:
                 total[..., part] = self._variance(z, codes[part])
         return mean, total
 
+    def _is_single(self, codes: np.ndarray) -> bool:
+        """Tell whether all rows are of the one task there is."""
+        return len(self.coefficients) == 2 and (codes == codes[0]).all()
+
     def _mean(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        if len(self.coefficients) == 2 and (codes == codes[0]).all():
+        if self._is_single(codes):
             return (z @ self.coefficients[codes[0]][..., None])[..., 0]
         return (z * np.moveaxis(self.coefficients[codes], 0, 2)).sum(-1)
 
@@ -200,14 +205,28 @@ class Posterior:
         """Return noise + |a|^2 - |V a|^2, a the whitened features."""
         a = z @ self.heads.factor
         total = self.heads.noise[..., None] + (a**2).sum(-1)
-        counts = np.diff(self.starts)[codes]
-        ends = np.cumsum(counts)
-        row = np.repeat(np.arange(len(codes)), counts)
-        if len(row):
-            first = self.starts[:-1][codes] - (ends - counts)
-            direction = np.arange(ends[-1]) + np.repeat(first, counts)
-            known = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1) ** 2
-            known = np.add.reduceat(known, (ends - counts)[counts > 0], axis=-1)
-            total[..., counts > 0] -= known
+        if self._is_single(codes):
+            v = self.directions if codes[0] == 0 else self.directions[:0]
+            total -= ((a @ np.moveaxis(v, 0, -1)) ** 2).sum(-1)
+        else:
+            counts = np.diff(self.starts)[codes]
+            # Runs of rows that have about as many directions as may be gathered.
+            at_once = max(_GATHERED // self.heads.factor[..., 0, :].size, 1)
+            run = np.cumsum(counts) // at_once
+            for part in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(run)) + 1):
+                total[..., part] -= self._known(a[..., part, :], codes[part], counts[part])
         # Rounding may not take the variance below the noise.
         return np.maximum(total, self.heads.noise[..., None])
+
+    def _known(self, a: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return |V a|^2 for rows of many tasks, whose V have ``counts`` rows."""
+        known = np.zeros(a.shape[:-1])
+        ends = np.cumsum(counts)
+        if not ends[-1]:
+            return known
+        first = self.starts[:-1][codes] - (ends - counts)
+        direction = np.arange(ends[-1]) + np.repeat(first, counts)
+        row = np.repeat(np.arange(len(codes)), counts)
+        squares = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1) ** 2
+        known[..., counts > 0] = np.add.reduceat(squares, (ends - counts)[counts > 0], axis=-1)
+        return known

@@ -23,6 +23,21 @@ from dataclasses import dataclass
 from skcml.arrays import Array, identity_like, namespace
 
 
+def whiten(matrix: Array, rows: Array) -> Array:
+    """Return ``R @ rows``, with ``R' R`` the inverse of matrices whose eigenvalues are one or more.
+
+    R is the inverse of the Cholesky factor, by substitution. Where entries are so large that
+    rounding hides the one, there is no such factor; then R comes from the eigenvectors, with
+    eigenvalues below one taken as one.
+    """
+    xp = namespace(matrix)
+    try:
+        return xp.linalg.solve(xp.linalg.cholesky(matrix), rows)
+    except xp.linalg.LinAlgError:
+        values, vectors = xp.linalg.eigh(matrix)
+        return (vectors / xp.clip(values, 1.0, None)[..., None, :] ** 0.5).mT @ rows
+
+
 @dataclass(frozen=True)
 class LeastSquares:
     """A batch of factorised systems; every array has the same leading (batch) axes.
@@ -66,13 +81,12 @@ class LeastSquares:
         b = weight[..., None] * design
         r = (weight * target)[..., None]
         if n_rows < n_columns:
-            factor = xp.linalg.cholesky(identity_like(design, n_rows) + b @ b.mT)
-            solved = xp.linalg.solve(factor, xp.concatenate([b, r], axis=-1))
-            root = solved[..., :-1]
-            u = (root.mT @ solved[..., -1:])[..., 0]
-            return cls(design, target, precision, root, u, "dual")
+            eye = identity_like(design, n_rows)
+            rows = whiten(eye + b @ b.mT, xp.concatenate([b, r], axis=-1))
+            root = rows[..., :-1]
+            return cls(design, target, precision, root, (root.mT @ rows[..., -1:])[..., 0], "dual")
         eye = identity_like(design, n_columns)
-        root = xp.linalg.inv(xp.linalg.cholesky(eye + b.mT @ b))
+        root = whiten(eye + b.mT @ b, xp.broadcast_to(eye, (*b.shape[:-2], *eye.shape)))
         u = (root.mT @ (root @ (b.mT @ r)))[..., 0]
         return cls(design, target, precision, root, u, "primal")
 

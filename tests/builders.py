@@ -5,10 +5,13 @@ import dataclasses
 import numpy as np
 import torch
 
+from skcml.datasets import make_sinusoid_tasks
 from skcml.episodes import Episode, TaskRows
 from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
+from skcml.rules.contrastive import Contrastive
+from skcml.selection import LearnOptions
 from skcml.solvers.closed_form import closed_form
 
 BODIES = [(), (7,), (6, 5)]
@@ -136,3 +139,36 @@ def counting_tasks(sizes, n_features=1):
     y = np.arange(len(codes), dtype=float)[:, None]
     X = np.repeat(codes[:, None].astype(float), n_features, axis=1)
     return TaskRows.from_codes(X, y, np.ones(len(y)), codes, len(sizes))
+
+
+def sinusoid_tasks(n_tasks, n_samples=16, *, noise=0.2, seed=0):
+    """Draw tasks that are sine waves of one frequency, with inputs and outputs of unit variance."""
+    X, y, groups = make_sinusoid_tasks(
+        n_tasks, n_samples, phase=(0, 2 * np.pi), noise=noise, random_state=seed
+    )
+    X, y = X / X.std(), y[:, None] / y.std()
+    return TaskRows.from_codes(X, y, np.ones(len(y)), groups, n_tasks)
+
+
+def learn_options(**changes):
+    """Return quick settings of `learn`."""
+    options = {
+        "hidden_layer_sizes": (8,),
+        "activation": "tanh",
+        "prior_covariance": "full",
+        "rule": Contrastive(),
+        "solver": closed_form,
+        "meta_loss": "log_predictive",
+        "n_shots": (1, 8),
+        "n_queries": 20,
+        "support": "random",
+        "meta_batch_size": 64,
+        "meta_max_iter": 40,
+        "meta_learning_rate": 0.01,
+        "early_stopping": True,
+        "validation_fraction": 0.2,
+        "n_iter_no_change": 200,
+        "tol": 1e-4,
+        "n_jobs": None,
+    }
+    return LearnOptions(**options | changes)

@@ -199,10 +199,10 @@ def test_infinity_and_text_that_says_nan_are_labels():
 
 @pytest.mark.parametrize("container", [[1, 2], np.array([1, 2]), pd.Series([1, 2])], ids=repr)
 def test_a_wrong_length_names_both_lengths(container):
-    with pytest.raises(ValueError, match=r"groups has 2 labels, but X has 3 rows; pass one label"):
+    with pytest.raises(ValueError, match=r"groups has 2 labels for 3 rows; pass one label"):
         encode_groups(container, 3)
     _, index = encode_groups([1], 1)
-    with pytest.raises(ValueError, match=r"shop has 2 labels, but X has 3 rows"):
+    with pytest.raises(ValueError, match=r"shop has 2 labels for 3 rows"):
         index.lookup(container, 3, name="shop")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skcml.estimators._scaling import Scaling
-from skcml.grouping import GroupIndex
+from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.selection.mixture import IntervalShape, moments
 
@@ -55,6 +55,8 @@ class Adapted:
                 )
             return self.groups.lookup(groups, n_samples)
         if self.is_prior:
+            if groups is not None:
+                encode_groups(groups, n_samples)  # refuses what `fit` would refuse
             return np.full(n_samples, -1)
         if groups is not None:
             raise ValueError(

@@ -17,8 +17,8 @@ from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapting import adapt_learned, adapt_ridge, task_rows
 from skcml.estimators._inputs import all_or_nothing, read_features, read_outputs, read_weights
 from skcml.estimators._meta_options import check_outputs, check_tasks, learn_options
-from skcml.estimators._meta_state import MetaState, refuse_changes, shaping_params, state_attributes
-from skcml.estimators._progress import CallbackProgress
+from skcml.estimators._meta_state import MetaState, check_params, state_attributes, watched_params
+from skcml.estimators._progress import CallbackProgress, hook_data
 from skcml.estimators._scaling import Scaling
 from skcml.estimators._summaries import as_frame as to_frame
 from skcml.estimators._summaries import column_names, effects_of_groups, summary_of_prior
@@ -86,7 +86,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         self._validate_params()
         options = learn_options(self)
-        data = {"X": X, "y": y, "metadata": None if groups is None else {"groups": groups}}
+        data = hook_data(X, y, sample_weight)
         X, groups = read_features(self, X, groups, reset=True)
         y, is_flat = read_outputs(y, len(X), self)
         weight = read_weights(sample_weight, X)
@@ -104,8 +104,12 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         validation = self._read_validation(X_val, y_val, groups_val, scaling, y.shape[1])
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
 
-        def state_of(learned: Learned) -> MetaState:
-            return MetaState(learned, scaling, shaping_params(self), tasks.n_tasks, len(X))
+        params = watched_params(self)
+
+        def attributes_of(learned: Learned) -> dict[str, Any]:
+            return state_attributes(
+                MetaState(learned, scaling, params, is_flat, tasks.n_tasks, len(X))
+            )
 
         progress = None
         context = self._init_callback_context(
@@ -115,18 +119,24 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         if getattr(self, "_skl_callbacks", None):
 
             def attributes(mixed: list[MixedModel], theta: MetaParams) -> dict[str, Any]:
-                state = state_of(snapshot(mixed, theta, options))
-                return state_attributes(state, self.prior_strength, is_flat)
+                return attributes_of(snapshot(mixed, theta, options))
 
             progress = CallbackProgress(self, context, options.meta_max_iter, data, attributes)
-        with threadpool_limits(1):
-            learned = learn(tasks, validation, options, rng, progress)
-        self.__dict__.update(state_attributes(state_of(learned), self.prior_strength, is_flat))
+        try:
+            with threadpool_limits(1):
+                learned = learn(tasks, validation, options, rng, progress)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"The columns of X, or y, differ too much in scale for float64 ({error}): set "
+                "standardize=True, or rescale them."
+            ) from error
+        self.__dict__.update(attributes_of(learned))
         if progress is not None:
             progress.end()
         if self.verbose and learned.gain is not None:
             scores = ", ".join(f"{name} {score:.4g}" for name, score in learned.gain.items())
-            print(f"[CMLRegressor] {tasks.n_tasks} groups, {len(X)} rows; held-out RMSE: {scores}")
+            name = type(self).__name__
+            print(f"[{name}] {tasks.n_tasks} groups, {len(X)} rows; held-out RMSE: {scores}")
         return self
 
     def fit(
@@ -163,34 +173,50 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
             they should be. What was fitted before is kept.
         """
         with all_or_nothing(self):
-            state = getattr(self, "_meta", None)
-            if state is None or not 0 < self.prior_strength < np.inf:
-                self._validate_params()
-            if state is not None:
-                refuse_changes(self, state)
-            X, groups = read_features(self, X, groups, reset=state is None)
-            y, is_flat = read_outputs(y, len(X), self)
-            weight = read_weights(sample_weight, X)
-            if state is not None:
-                check_outputs(y, state)
-                tasks, index = task_rows(X, y, weight, groups, state.scaling)
-                self._adapted = adapt_learned(
-                    state.learned,
-                    state.scaling,
-                    tasks,
-                    index,
-                    prior_strength=self.prior_strength,
-                    is_flat=is_flat,
-                )
-                return self
-            scaling = Scaling.none(X.shape[1], y.shape[1])
-            if self.standardize:
-                scaling = Scaling.fit(X, y, weight)
-            tasks, index = task_rows(X, y, weight, groups, scaling)
-            self._adapted = adapt_ridge(
-                tasks, index, scaling, prior_strength=self.prior_strength, is_flat=is_flat
+            fit = self._fit_followed if hasattr(self, "_skl_callbacks") else self._fit
+            return fit(X, y, groups, sample_weight)
+
+    @with_callbacks
+    def _fit_followed(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> Self:
+        """Fit as a task of its own, as which a search follows it."""
+        data = hook_data(X, y, sample_weight)
+        context = self._init_callback_context()
+        context.call_on_fit_task_begin(estimator=self, **data)
+        self._fit(X, y, groups, sample_weight)
+        # A scorer has no groups to pass on; those in a column it has.
+        fitted: dict[str, Any] | None = {} if groups is None else None
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=fitted, **data)
+        return self
+
+    def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> Self:
+        state = getattr(self, "_meta", None)
+        if state is None:
+            self._validate_params()
+        else:
+            check_params(self, state)
+        X, groups = read_features(self, X, groups, reset=state is None)
+        y, is_flat = read_outputs(y, len(X), self)
+        weight = read_weights(sample_weight, X)
+        if state is not None:
+            check_outputs(y, state)
+            tasks, index = task_rows(X, y, weight, groups, state.scaling)
+            self._adapted = adapt_learned(
+                state.learned,
+                state.scaling,
+                tasks,
+                index,
+                prior_strength=self.prior_strength,
+                is_flat=is_flat,
             )
             return self
+        scaling = Scaling.none(X.shape[1], y.shape[1])
+        if self.standardize:
+            scaling = Scaling.fit(X, y, weight)
+        tasks, index = task_rows(X, y, weight, groups, scaling)
+        self._adapted = adapt_ridge(
+            tasks, index, scaling, prior_strength=self.prior_strength, is_flat=is_flat
+        )
+        return self
 
     def group_effects(self, as_frame: bool = True, deviations: bool = False) -> Any:
         """Return the linear coefficients of each group that `fit` saw.
@@ -275,7 +301,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         if y_val is None or groups is None:
             missing = "y_val" if y_val is None else "groups_val"
             raise ValueError(f"X_val was passed without {missing}; pass both.")
-        y, _ = read_outputs(y_val, len(X), self)
+        y, _ = read_outputs(y_val, len(X), self, suffix="_val")
         if y.shape[1] != n_outputs:
             raise ValueError(f"y_val has {y.shape[1]} outputs, but y has {n_outputs}.")
         tasks, _ = task_rows(X, y, None, groups, scaling, name="groups_val")
@@ -303,8 +329,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         """Clone parameters, and keep what `meta_fit` learned: a clone adapts anew."""
         clone: Self = super().__sklearn_clone__()
         if hasattr(self, "_meta"):
-            is_flat = self._adapted.is_flat
-            clone.__dict__.update(state_attributes(self._meta, self.prior_strength, is_flat))
+            clone.__dict__.update(state_attributes(self._meta))
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(clone, name, getattr(self, name))

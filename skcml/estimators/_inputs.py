@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
-    check_consistent_length,
     validate_data,
 )
 
@@ -54,13 +54,15 @@ def read_features(
     if estimator.group_column is None:
         if not reset and _is_plain(X) and _fits(estimator, X):
             return X, groups
-        return validate_data(estimator, X, reset=reset, dtype=np.float64), groups
-    if np.ndim(X) == 2 or hasattr(X, "columns"):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        X, column = pop_group_column(X, estimator.group_column)
-        groups = column if groups is None else groups
-    X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
-    return X, groups
+        with _naming(name, X):
+            return validate_data(estimator, X, reset=reset, dtype=np.float64), groups
+    with _naming(name):
+        if hasattr(X, "columns") or np.ndim(X) == 2:
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+            X, column = pop_group_column(X, estimator.group_column)
+            groups = column if groups is None else groups
+    with _naming(name, X):
+        return check_array(X, dtype=np.float64, estimator=estimator, input_name=name), groups
 
 
 def _is_plain(array: Any) -> bool:
@@ -68,12 +70,10 @@ def _is_plain(array: Any) -> bool:
 
     The general checks take longer than adapting to a task. One whose sum overflows goes to them.
     """
-    return (
-        type(array) is np.ndarray
-        and array.dtype == np.float64
-        and array.size > 0
-        and bool(np.isfinite(array.sum()))
-    )
+    if type(array) is not np.ndarray or array.dtype != np.float64 or array.size == 0:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def _fits(estimator: BaseEstimator, X: np.ndarray) -> bool:
@@ -85,23 +85,38 @@ def _fits(estimator: BaseEstimator, X: np.ndarray) -> bool:
     )
 
 
-def read_outputs(y: Any, n_samples: int, estimator: BaseEstimator) -> tuple[np.ndarray, bool]:
-    """Return y of shape (n_samples, n_outputs), and whether it came with one dimension."""
+def read_outputs(
+    y: Any, n_samples: int, estimator: BaseEstimator, *, suffix: str = ""
+) -> tuple[np.ndarray, bool]:
+    """Return y of shape (n_samples, n_outputs), and whether it came with one dimension.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    n_samples : int
+        Rows of X.
+    estimator : estimator
+        Whose input y is.
+    suffix : str
+        What errors put after "X" and "y".
+    """
+    name = f"y{suffix}"
     if y is None:
         raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+            f"{type(estimator).__name__} requires {name} to be passed, but the target y is None."
         )
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
-    y = check_array(
-        y, dtype=np.float64, ensure_2d=False, allow_nd=False, estimator=estimator, input_name="y"
-    )
+    with _naming(name, y):
+        y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
     if len(y) != n_samples:
-        check_consistent_length(np.empty(n_samples), y)
+        raise ValueError(
+            f"{name} has {len(y)} rows, but X{suffix} has {n_samples}; pass one for each row."
+        )
     if y.ndim == 1:
         return y[:, None], True
     if y.shape[1] == 0:
-        raise ValueError("y has no column; pass at least one output.")
+        raise ValueError(f"{name} has no column; pass at least one output.")
     return y, False
 
 
@@ -109,4 +124,49 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     """Return non-negative weights of shape (n_samples,), or None for equal ones."""
     if sample_weight is None:
         return None
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    with _naming("sample_weight", sample_weight):
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def read_probabilities(q: Any) -> np.ndarray:
+    """Return probabilities of shape (n_quantiles,)."""
+    try:
+        probabilities = np.atleast_1d(np.asarray(q, dtype=float))
+    except (TypeError, ValueError):
+        probabilities = np.empty(0)
+    inside = (probabilities > 0) & (probabilities < 1)
+    if probabilities.ndim != 1 or len(probabilities) == 0 or not inside.all():
+        raise ValueError(f"q must be probabilities between 0 and 1, both excluded; got {q!r}.")
+    return probabilities
+
+
+@contextmanager
+def _naming(name: str, values: Any = None) -> Iterator[None]:
+    """Make errors from deep inside name the argument, and the column that is not numbers."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        if re.search(rf"\b{name}\b", message):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {message}{_not_a_number(name, values)}") from error
+
+
+def _not_a_number(name: str, values: Any) -> str:
+    """Say which column holds something other than numbers and what to do, if there is one."""
+    try:
+        table = np.asarray(values, dtype=object)
+    except ValueError:  # rows of different lengths
+        return ""
+    columns = range(table.shape[1]) if table.ndim == 2 else ()
+    for number, column in enumerate(getattr(values, "columns", columns)):
+        for value in table[:, number]:
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                return (
+                    f". Column {column!r} of {name} holds {value!r:.60}, which is not a number: "
+                    "encode it, leave it out, or name it as group_column if it holds the groups."
+                )
+    return ""

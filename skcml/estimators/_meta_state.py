@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from skcml.estimators._scaling import Scaling
 from skcml.heads import Heads
 from skcml.selection import Learned
 
-# Parameters that `fit` reads, or that change nothing that was learned.
-MAY_CHANGE = frozenset({"prior_strength", "solver", "random_state", "n_jobs", "verbose"})
+# Parameters that `fit` itself reads, and those that it does not even look at.
+READ_BY_FIT = frozenset({"prior_strength", "solver"})
+UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class MetaState:
     learned : Learned
     scaling : Scaling
     params : dict of str to object
-        The parameters that shaped it, as they were.
+        All parameters that may not change unseen, as they were.
+    is_flat : bool
+        Whether y came with one dimension.
     n_groups, n_rows : int
         What it was learned from.
     """
@@ -35,11 +39,12 @@ class MetaState:
     learned: Learned
     scaling: Scaling
     params: dict[str, Any]
+    is_flat: bool
     n_groups: int
     n_rows: int
 
 
-def state_attributes(state: MetaState, prior_strength: float, is_flat: bool) -> dict[str, Any]:
+def state_attributes(state: MetaState) -> dict[str, Any]:
     """Return the attributes that `meta_fit` sets: after it, an estimator predicts the prior."""
     learned, scaling = state.learned, state.scaling
     n_features, n_outputs = len(scaling.x_mean), len(scaling.y_mean)
@@ -53,8 +58,8 @@ def state_attributes(state: MetaState, prior_strength: float, is_flat: bool) -> 
             scaling,
             nothing,
             None,
-            prior_strength=prior_strength,
-            is_flat=is_flat,
+            prior_strength=state.params["prior_strength"],
+            is_flat=state.is_flat,
         ),
         "meta_params_": {
             "mixed_model": _arrays(learned.linear),
@@ -71,31 +76,29 @@ def _arrays(heads: Heads) -> dict[str, np.ndarray]:
     return {**heads.theta, "omega": heads.omega, "factor": heads.factor, "noise": heads.noise}
 
 
-def shaping_params(estimator: BaseEstimator) -> dict[str, Any]:
-    """Return the parameters that shape `meta_fit`."""
-    return {
-        name: value
-        for name in _names(type(estimator))
-        if name not in MAY_CHANGE
-        for value in [getattr(estimator, name)]
-    }
+def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return a copy of the parameters that `check_params` compares later."""
+    names = estimator._get_param_names()
+    return {name: deepcopy(getattr(estimator, name)) for name in names if name not in UNREAD_BY_FIT}
 
 
-def refuse_changes(estimator: BaseEstimator, state: MetaState) -> None:
-    """Raise if a parameter that shaped what was learned has changed since."""
+def check_params(estimator: BaseEstimator, state: MetaState) -> None:
+    """Raise if a parameter that shaped what was learned has changed since, or one is bad."""
+    is_new = False
     for name, value in state.params.items():
         current = getattr(estimator, name)
-        if current is not value and not _same(current, value):
+        if current is value or _same(current, value):
+            continue
+        is_new = True
+        if name not in READ_BY_FIT:
             raise ValueError(
                 f"{name} was {value!r} when meta_fit was called and is {current!r} now. It shaped "
                 "what was learned, so fit cannot follow it: call meta_fit again, or set it back. "
-                f"Between meta_fit and fit only {', '.join(sorted(MAY_CHANGE))} may change."
+                "Between meta_fit and fit only "
+                f"{', '.join(sorted(READ_BY_FIT | UNREAD_BY_FIT))} may change."
             )
-
-
-def _names(cls: type[BaseEstimator]) -> list[str]:
-    names: list[str] = cls._get_param_names()
-    return names
+    if is_new:  # what was good for meta_fit need not be validated again
+        estimator._validate_params()
 
 
 def _same(a: Any, b: Any) -> bool:

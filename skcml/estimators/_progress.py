@@ -14,6 +14,12 @@ from skcml.problems.meta_params import MetaParams
 from skcml.selection.folds import OnStep
 
 
+def hook_data(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+    """Return what the hooks get; groups are left out, since no metric takes them."""
+    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+    return {"X": X, "y": y, "metadata": metadata}
+
+
 class CallbackProgress:
     """Shows each descent as a subtask of `meta_fit`, and each meta-step as a subtask of that.
 

@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._base import BaseCML
+from skcml.estimators._inputs import read_probabilities
 from skcml.problems.mlp import ACTIVATIONS
 from skcml.rules.contrastive import SCHEMES
 
@@ -273,9 +274,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
         """
-        probabilities = np.atleast_1d(np.asarray(q, dtype=float))
-        if probabilities.ndim != 1 or not ((probabilities > 0) & (probabilities < 1)).all():
-            raise ValueError(f"q must be probabilities between 0 and 1, both excluded; got {q!r}.")
+        probabilities = read_probabilities(q)
         adapted, mean, variance = self._predict(X, groups, variance=True)
         steps = adapted.shape.ppf(probabilities)[:, None]
         return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)

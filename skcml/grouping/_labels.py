@@ -70,8 +70,7 @@ def read_labels(groups: Any, n_samples: int, name: str) -> Labels:
         values = list(groups)
     if len(values) != n_samples:
         raise ValueError(
-            f"{name} has {len(values)} labels, but X has {n_samples} rows; "
-            "pass one label for each row."
+            f"{name} has {len(values)} labels for {n_samples} rows; pass one label for each row."
         )
     return values
 

@@ -41,7 +41,7 @@ from skcml.problems.mlp import MLPBody
 
 # The noise variance cannot fall below this (outputs are standardised): noise-free data would
 # otherwise drive the log density, and the conditioning of every solve, to infinity.
-NOISE_FLOOR = 1e-8
+NOISE_FLOOR = 1e-6
 
 
 def noise_variance(log_noise: Array) -> Array:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.mixed_model import CompressedGroups, MixedModel
 from skcml.problems.meta_params import MetaParams
-from skcml.selection.folds import Judgement, Progress, learn_fold, some_tasks, split_tasks
+from skcml.selection.folds import Fold, Judgement, Progress, learn_fold, some_tasks, split_tasks
 from skcml.selection.members import (
     fit_mixed,
     head_problem,
@@ -92,7 +93,7 @@ def learn(
         for (train, held), seed in zip(splits, rng.spawn(len(splits)), strict=True)
     ]
     n_jobs = options.n_jobs if progress is None else None
-    folds = Parallel(n_jobs=n_jobs)(delayed(learn_fold)(*job) for job in jobs)
+    folds = Parallel(n_jobs=n_jobs)(delayed(_learn_on_one_thread)(*job) for job in jobs)
     judgements = [fold.judgement for fold in folds if fold.judgement is not None]
     thetas = [fold.theta for fold in folds if fold.theta is not None]
 
@@ -120,6 +121,12 @@ def learn(
         gain=gain,
         histories=[asdict(fold.history) for fold in folds if fold.history is not None],
     )
+
+
+def _learn_on_one_thread(*job: Any) -> Fold:
+    """Learn a fold as it is learned in this process: more threads sum in another order."""
+    with threadpool_limits(1):
+        return learn_fold(*job)
 
 
 def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:

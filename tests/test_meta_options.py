@@ -1,0 +1,94 @@
+"""From parameters to options, and what learning needs of the data."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from skcml import CMLRegressor
+from skcml.estimators._meta_options import (
+    DEFAULT_SHOTS,
+    check_outputs,
+    check_tasks,
+    layer_sizes,
+    learn_options,
+    shots,
+)
+from skcml.rules.contrastive import Contrastive
+from tests.builders import counting_tasks
+from tests.estimators import learned
+
+
+@pytest.mark.parametrize(
+    ("value", "sizes"),
+    [((), ()), (8, (8,)), ([8, 4], (8, 4)), (np.array([8, 4]), (8, 4)), ((np.int64(3),), (3,))],
+)
+def test_layer_sizes_are_a_tuple_of_int(value, sizes):
+    assert layer_sizes(value) == sizes
+    assert all(type(size) is int for size in layer_sizes(value))
+
+
+@pytest.mark.parametrize("value", [0, (0,), (4, -1), (2.5,), ("4",), [[4]]])
+def test_bad_layer_sizes_are_refused(value):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be positive integers, or ()"):
+        layer_sizes(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "pair"),
+    [(None, DEFAULT_SHOTS), (5, (5, 5)), ((1, 4), (1, 4)), ([2, 2], (2, 2)), (np.int64(3), (3, 3))],
+)
+def test_shots_are_a_pair(value, pair):
+    assert shots(value) == pair
+
+
+@pytest.mark.parametrize("value", [0, (0, 3), (3, 2), (1, 2, 3), (1,), (1.5, 3), ("1", "2")])
+def test_bad_shots_are_refused(value):
+    with pytest.raises(ValueError, match="n_shots must be a positive integer, a pair"):
+        shots(value)
+
+
+def test_every_option_is_the_parameter_of_its_name():
+    params = {
+        "hidden_layer_sizes": (3,),
+        "activation": "sin",
+        "prior_covariance": "diagonal",
+        "meta_loss": "loss",
+        "n_shots": (2, 3),
+        "n_queries": 4,
+        "support": "first",
+        "meta_batch_size": 5,
+        "meta_max_iter": 6,
+        "meta_learning_rate": 0.7,
+        "early_stopping": False,
+        "validation_fraction": 0.8,
+        "n_iter_no_change": 9,
+        "tol": 0.01,
+        "n_jobs": 2,
+    }
+    options = learn_options(CMLRegressor(scheme="symmetric", beta=0.3, **params))
+    assert options.rule == Contrastive("symmetric", 0.3)
+    fields = {field.name for field in dataclasses.fields(options)}
+    assert fields == set(params) | {"rule", "solver"}
+    assert {name: getattr(options, name) for name in params} == params
+
+
+def test_the_defaults_are_translated():
+    options = learn_options(CMLRegressor())
+    assert options.hidden_layer_sizes == (32,)
+    assert options.n_shots == DEFAULT_SHOTS
+
+
+def test_two_groups_one_of_which_has_two_rows_are_enough():
+    check_tasks(counting_tasks([2, 1]))
+    with pytest.raises(ValueError, match=r"at least two groups.*got 1 in n_samples = 5 rows"):
+        check_tasks(counting_tasks([5, 0]))
+    with pytest.raises(ValueError, match=r"Each of the 3 groups has one row, n_samples = 3"):
+        check_tasks(counting_tasks([1, 1, 0, 1]))
+
+
+def test_the_number_of_outputs_stays():
+    state = learned(n_outputs=2)._meta
+    check_outputs(np.zeros((3, 2)), state)
+    with pytest.raises(ValueError, match=r"y has 1 output\(s\), but meta_fit saw 2"):
+        check_outputs(np.zeros((3, 1)), state)

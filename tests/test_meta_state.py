@@ -1,0 +1,156 @@
+"""What `meta_fit` leaves behind, and what may change afterwards."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from skcml import CMLRegressor
+from skcml.estimators._meta_state import (
+    READ_BY_FIT,
+    UNREAD_BY_FIT,
+    check_params,
+    state_attributes,
+    watched_params,
+)
+from tests.estimators import grouped, learned, quick
+
+X, Y, GROUPS = grouped()
+# For each parameter a value other than the one that `learned` has.
+OTHER = {
+    "model": "other",
+    "hidden_layer_sizes": (5,),
+    "activation": "relu",
+    "prior_covariance": "diagonal",
+    "prior_strength": 2.0,
+    "solver": "closed_form",
+    "rule": "other",
+    "scheme": "forward",
+    "beta": 0.1,
+    "meta_loss": "loss",
+    "n_shots": (1, 2),
+    "n_queries": None,
+    "support": "first",
+    "meta_batch_size": 8,
+    "meta_max_iter": 6,
+    "meta_learning_rate": 0.1,
+    "early_stopping": False,
+    "validation_fraction": 0.3,
+    "n_iter_no_change": 7,
+    "tol": 0.1,
+    "group_column": -1,
+    "standardize": False,
+    "n_jobs": 2,
+    "random_state": 1,
+    "verbose": 1,
+}
+
+
+def test_every_parameter_is_looked_at_here():
+    assert set(OTHER) == set(CMLRegressor().get_params())
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHER) - READ_BY_FIT - UNREAD_BY_FIT))
+def test_what_shaped_meta_fit_may_not_change(name):
+    estimator = learned()
+    value = getattr(estimator, name)
+    before = estimator.predict(X)
+    estimator.set_params(**{name: OTHER[name]})
+    with pytest.raises(ValueError, match=rf"^{name} was .* when meta_fit was called and is "):
+        estimator.fit(X[:4], Y[:4])
+    estimator.set_params(**{name: value})
+    np.testing.assert_array_equal(estimator.predict(X), before)
+    estimator.fit(X[:4], Y[:4])
+
+
+@pytest.mark.parametrize("name", sorted(READ_BY_FIT | UNREAD_BY_FIT))
+def test_the_rest_may_change(name):
+    estimator = learned().set_params(**{name: OTHER[name]}).fit(X[:4], Y[:4])
+    same = np.array_equal(estimator.predict(X), learned().fit(X[:4], Y[:4]).predict(X))
+    assert same == (name != "prior_strength")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("prior_strength", -1.0), ("prior_strength", "much"), ("prior_strength", np.nan)]
+    + [("solver", "newton")],
+)
+def test_what_may_change_must_still_be_valid(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of CMLRegressor must be"):
+        learned().set_params(**{name: value}).fit(X[:4], Y[:4])
+
+
+@pytest.mark.parametrize("sizes", [[4], np.array([4]), (np.int64(4),)])
+def test_equal_values_are_no_change(sizes):
+    learned().set_params(hidden_layer_sizes=sizes).fit(X[:4], Y[:4])
+
+
+def test_a_list_changed_in_place_is_found():
+    estimator = quick(hidden_layer_sizes=[4], early_stopping=False).meta_fit(X, Y, groups=GROUPS)
+    estimator.hidden_layer_sizes.append(3)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes was \[4\] .* is \[4, 3\] now"):
+        estimator.fit(X[:4], Y[:4])
+
+
+def test_watched_params_are_a_copy_of_all_that_matters():
+    estimator = CMLRegressor(n_shots=[1, 2])
+    watched = watched_params(estimator)
+    assert set(watched) == set(OTHER) - UNREAD_BY_FIT
+    assert watched["n_shots"] == [1, 2]
+    assert watched["n_shots"] is not estimator.n_shots
+
+
+def test_nothing_new_is_nothing_to_validate():
+    estimator = learned()
+    calls = []
+    estimator._validate_params = lambda: calls.append(1)
+    check_params(estimator, estimator._meta)
+    assert calls == []
+    estimator.prior_strength = 3.0
+    check_params(estimator, estimator._meta)
+    assert calls == [1]
+
+
+def test_the_attributes_are_those_documented():
+    estimator = learned()
+    state = estimator._meta
+    attributes = state_attributes(state)
+    assert {name for name in attributes if name.endswith("_")} == {
+        "meta_params_",
+        "meta_history_",
+        "n_meta_iter_",
+        "meta_gain_",
+    }
+    assert (state.n_groups, state.n_rows, state.is_flat) == (12, 72, True)
+    assert set(estimator.meta_gain_) == {"pooled", "per_task", "mixed_model", "final"}
+    assert estimator.n_meta_iter_ == 5
+    assert len(estimator.meta_history_) == 10
+    for history in estimator.meta_history_:
+        assert len(history["loss"]) == 5
+        assert {"validation_step", "validation_loss", "best_step"} <= set(history)
+
+
+def test_meta_params_are_plain_arrays():
+    params = learned().meta_params_
+    assert set(params) == {"mixed_model", "networks", "weights"}
+    assert params["weights"].shape == (2, 1)
+    assert params["mixed_model"]["omega"].shape == (1, 1, 3)
+    assert params["networks"]["omega"].shape == (10, 1, 3 + 4)
+    for part in (params["mixed_model"], params["networks"]):
+        assert all(type(array) is np.ndarray for array in part.values())
+
+
+def test_without_steps_there_is_no_network():
+    estimator = quick(meta_max_iter=0).meta_fit(X, Y, groups=GROUPS)
+    assert estimator.meta_params_["networks"] is None
+    assert estimator.n_meta_iter_ == 0
+    assert estimator.meta_history_ == []
+
+
+def test_the_prior_is_that_of_meta_fit_whatever_was_set_since():
+    estimator = learned()
+    prior = estimator.predict(X, return_std=True)
+    other = copy.deepcopy(estimator).set_params(prior_strength=0)
+    attributes = state_attributes(other._meta)
+    vars(other).update(attributes)
+    np.testing.assert_array_equal(other.predict(X, return_std=True), prior)

@@ -1,0 +1,18 @@
+"""The record of what `learn` needs to know."""
+
+import dataclasses
+import pickle
+
+from skcml import CMLRegressor
+from skcml.selection import LearnOptions
+from tests.builders import learn_options
+
+
+def test_every_option_is_a_parameter_of_the_estimator():
+    names = {field.name for field in dataclasses.fields(LearnOptions)}
+    assert names <= set(CMLRegressor().get_params())
+
+
+def test_options_travel_to_other_processes():
+    options = learn_options(hidden_layer_sizes=(3, 2), n_shots=(2, 5))
+    assert pickle.loads(pickle.dumps(options)) == options

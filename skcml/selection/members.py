@@ -33,7 +33,7 @@ ANCHOR = 3.0
 SHRINKAGE = 5.0
 # Prior standard deviation of any coefficient, relative to the noise, at least: a group with many
 # rows may contradict every other group, and a variance that starts at zero has no gradient.
-SPREAD_FLOOR = 0.2
+SPREAD_FLOOR = 0.1
 VALIDATE_EVERY = 20
 
 

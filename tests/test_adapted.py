@@ -1,0 +1,105 @@
+"""A mixture of posteriors in users' units."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.estimators import grouped, learned
+
+X, Y, GROUPS = grouped(seed=3)
+
+
+def fitted(groups=GROUPS, n_outputs=None):
+    y = grouped(seed=3, n_outputs=n_outputs)[1]
+    return learned(n_outputs).fit(X, y, groups=groups)._adapted
+
+
+# --- codes
+
+
+def test_each_row_gets_its_group_and_strangers_get_the_prior():
+    assert_array_equal(fitted().codes([3, 99, 0], 3), [3, -1, 0])
+
+
+def test_groups_are_needed_after_fit_with_groups():
+    with pytest.raises(ValueError, match=r"predict needs the group of each row.*group_column"):
+        fitted().codes(None, 3)
+
+
+def test_a_single_task_takes_every_row_and_no_groups():
+    adapted = fitted(groups=None)
+    assert_array_equal(adapted.codes(None, 3), [0, 0, 0])
+    with pytest.raises(ValueError, match="fit was called without groups"):
+        adapted.codes([1, 2, 3], 3)
+
+
+def test_the_prior_takes_rows_with_and_without_groups():
+    adapted = learned()._adapted
+    assert_array_equal(adapted.codes(None, 2), [-1, -1])
+    assert_array_equal(adapted.codes(["a", 1], 2), [-1, -1])
+    with pytest.raises(ValueError, match="groups has 1 labels for 2 rows"):
+        adapted.codes(["a"], 2)
+    with pytest.raises(ValueError, match="groups has 1 missing label"):
+        adapted.codes(["a", None], 2)
+
+
+# --- predict
+
+
+def heads_one_by_one(adapted, codes):
+    """Return means, variances and shares of all heads, of shape (n_heads, n_outputs, n_rows)."""
+    z = adapted.scaling.features(X)
+    parts = [posterior.predict(z, codes) for posterior in adapted.posteriors]
+    means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return means, variances, np.concatenate(adapted.weights)[..., None]
+
+
+@pytest.mark.parametrize("n_outputs", [None, 2])
+def test_mean_and_variance_are_those_of_the_mixture(n_outputs):
+    adapted = dataclasses.replace(
+        fitted(n_outputs=n_outputs), variance_scale=np.array([2.0, 3.0][: n_outputs or 1])
+    )
+    codes = adapted.codes(GROUPS, len(X))
+    mean, variance = adapted.predict(X, codes, variance=True)
+    means, variances, share = heads_one_by_one(adapted, codes)
+    assert len(means) == 11  # one mixed model and ten networks
+    assert_allclose(share.sum(0), 1)
+    expected = (share * means).sum(0)
+    # Law of total variance.
+    spread = (share * variances).sum(0) + (share * (means - expected) ** 2).sum(0)
+    scale, centre = adapted.scaling.y_scale[:, None], adapted.scaling.y_mean[:, None]
+    assert_allclose(mean, expected * scale + centre, rtol=1e-10)
+    assert_allclose(variance, spread * scale**2 * adapted.variance_scale[:, None], rtol=1e-10)
+
+
+def test_variance_is_worked_out_only_if_wanted():
+    adapted = fitted()
+    codes = adapted.codes(GROUPS, len(X))
+    mean, variance = adapted.predict(X, codes, variance=False)
+    assert variance is None
+    assert_allclose(mean, adapted.predict(X, codes, variance=True)[0], rtol=1e-12)
+
+
+def test_a_head_without_weight_has_no_say():
+    adapted = fitted()
+    linear = dataclasses.replace(
+        adapted, weights=[np.ones((1, 1)), np.zeros_like(adapted.weights[1])]
+    )
+    codes = adapted.codes(GROUPS, len(X))
+    mean, variance = linear.predict(X, codes, variance=True)
+    only, its_variance = adapted.posteriors[0].predict(adapted.scaling.features(X), codes)
+    scale = adapted.scaling.y_scale[0]
+    assert_allclose(mean[0], only[0, 0] * scale + adapted.scaling.y_mean[0], rtol=1e-10)
+    assert_allclose(variance[0], its_variance[0, 0] * scale**2, rtol=1e-10)
+
+
+# --- as_output
+
+
+def test_the_output_has_the_layout_of_y():
+    values = np.arange(12.0).reshape(2, 6)
+    assert_array_equal(fitted().as_output(values[:1]), values[0])
+    assert_array_equal(fitted(n_outputs=2).as_output(values), values.T)
+    assert fitted(n_outputs=2).as_output(np.zeros((2, 6, 3))).shape == (6, 2, 3)

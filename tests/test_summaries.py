@@ -1,0 +1,122 @@
+"""Group effects and the summary of the prior."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skcml import CMLRegressor
+from skcml.estimators._summaries import as_frame, column_names
+from tests.estimators import both, grouped, learned, linear
+
+X, Y, GROUPS = grouped(seed=5)
+Z = np.column_stack([np.ones(len(X)), X])
+
+
+def test_group_effects_predict_what_the_linear_model_predicts():
+    estimator = linear().meta_fit(X, Y, groups=GROUPS).fit(X, Y, groups=GROUPS)
+    effects = estimator.group_effects()
+    assert list(effects.columns) == ["intercept", "x0", "x1"]
+    assert effects.index.name == "group"
+    assert list(effects.index) == list(range(12))
+    predicted = (Z * effects.to_numpy()[GROUPS]).sum(1)
+    assert_allclose(estimator.predict(X, groups=GROUPS), predicted, rtol=1e-9)
+    assert_array_equal(estimator.group_effects(as_frame=False), effects)
+
+
+def test_deviations_leave_out_what_the_groups_share():
+    estimator = linear().meta_fit(X, Y, groups=GROUPS).fit(X, Y, groups=GROUPS)
+    shared = estimator.prior_summary()["mean"].to_numpy()
+    deviations = estimator.group_effects(deviations=True)
+    assert_allclose(estimator.group_effects(), deviations + shared, rtol=1e-12)
+    # They are deviations from a mean over the very groups that were learned from.
+    assert_allclose(deviations.mean(), 0, atol=0.1)
+
+
+def test_effects_of_several_outputs_stand_side_by_side():
+    y = grouped(seed=5, n_outputs=2)[1]
+    estimator = learned(n_outputs=2).fit(X, y, groups=GROUPS)
+    effects = estimator.group_effects()
+    names = [f"y{output}: {name}" for output in (0, 1) for name in ("intercept", "x0", "x1")]
+    assert list(effects.columns) == names
+    assert effects.shape == (12, 6)
+    assert list(estimator.prior_summary().index) == names
+
+
+@pytest.mark.parametrize("column", ["ward", 1, -2])
+def test_names_are_those_of_the_features(column):
+    frame = pd.DataFrame({"dose": X[:, 0], "ward": [f"w{g:02}" for g in GROUPS], "age": X[:, 1]})
+    estimator = linear(group_column=column).meta_fit(frame, Y).fit(frame, Y)
+    effects = estimator.group_effects()
+    assert list(effects.columns) == ["intercept", "dose", "age"]
+    assert list(effects.index[:2]) == ["w00", "w01"]
+    assert list(estimator.prior_summary().index) == ["intercept", "dose", "age"]
+
+
+def test_labels_that_are_tuples_stay_tuples():
+    labels = [("a", int(g)) for g in GROUPS]
+    effects = learned().fit(X, Y, groups=labels).group_effects()
+    assert effects.index[3] == ("a", 3)
+
+
+def test_effects_without_meta_fit_are_ridge_regressions():
+    estimator = CMLRegressor(prior_strength=1e-6).fit(X, Y, groups=GROUPS)
+    rows = GROUPS == 2
+    expected = np.linalg.lstsq(Z[rows], Y[rows])[0]
+    assert_allclose(estimator.group_effects().loc[2], expected, rtol=1e-3)
+
+
+def test_effects_need_groups():
+    with pytest.raises(ValueError, match=r"group_effects needs groups.*group_column"):
+        learned().fit(X, Y).group_effects()
+
+
+def test_the_prior_predicts_what_its_summary_says():
+    estimator = linear().meta_fit(X, Y, groups=GROUPS)
+    summary = estimator.prior_summary(as_frame=False)
+    sd, correlation = summary.sd_between_groups[0], summary.correlation[0]
+    covariance = correlation * np.outer(sd, sd)
+    variance = np.einsum("ij,jk,ik->i", Z, covariance, Z) + summary.noise_sd[0] ** 2
+    assert_allclose(
+        both(estimator, X), [Z @ summary.mean[0], np.sqrt(variance)], rtol=1e-6, atol=1e-9
+    )
+    assert_array_equal(correlation.diagonal(), 1)
+    assert abs(correlation).max() <= 1
+    assert_array_equal(summary.network_weight, [0.0])
+    assert summary.covariance_structure in ("full", "diagonal", "intercept")
+
+
+def test_the_frame_holds_the_same_figures():
+    estimator = learned()
+    summary, frame = estimator.prior_summary(as_frame=False), estimator.prior_summary()
+    assert list(frame.columns) == ["mean", "sd_between_groups"]
+    assert_array_equal(frame["mean"], summary.mean[0])
+    assert_array_equal(frame["sd_between_groups"], summary.sd_between_groups[0])
+    assert frame.attrs["noise_sd"] == summary.noise_sd.tolist()
+    assert frame.attrs["covariance_structure"] == summary.covariance_structure
+    assert frame.attrs["network_weight"] == estimator.meta_params_["weights"][1].tolist()
+
+
+def test_the_summary_finds_the_spread_that_was_drawn():
+    x, y, groups = grouped(seed=6, n_groups=200)
+    summary = linear().meta_fit(x, y, groups=groups).prior_summary(as_frame=False)
+    assert_allclose(summary.sd_between_groups[0], [1.0, 0.5, 0.5], rtol=0.15)
+    assert_allclose(summary.noise_sd, 0.1, rtol=0.1)
+
+
+def test_the_summary_needs_meta_fit():
+    with pytest.raises(ValueError, match="prior_summary needs meta_fit"):
+        CMLRegressor().fit(X, Y).prior_summary()
+
+
+def test_column_names():
+    assert column_names(["a"], 1) == ["intercept", "a"]
+    assert column_names(["a"], 2) == ["y0: intercept", "y0: a", "y1: intercept", "y1: a"]
+
+
+def test_without_pandas_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'skcml\[datasets\]', or pass as_frame=Fal"):
+        as_frame(np.zeros((1, 1)), ["a"], [0], None)

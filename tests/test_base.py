@@ -150,12 +150,12 @@ def test_columns_too_far_apart_are_named_and_standardising_helps():
 
 def test_own_groups_judge_and_are_not_learned_from():
     estimator = linear().meta_fit(X, Y, groups=GROUPS, **VALIDATION)
-    other = {"X_val": NEW_X, "y_val": 5 * NEW_Y, "groups_val": NEW_GROUPS}
-    others = linear().meta_fit(X, Y, groups=GROUPS, **other)
-    summaries = [e.prior_summary(as_frame=False) for e in (estimator, others)]
-    assert summaries[0].covariance_structure == summaries[1].covariance_structure == "full"
+    new = {"X_val": NEW_X, "y_val": NEW_Y, "groups_val": NEW_GROUPS}
+    other = linear().meta_fit(X, Y, groups=GROUPS, **new)
+    summaries = [e.prior_summary(as_frame=False) for e in (estimator, other)]
+    assert [s.covariance_structure for s in summaries] == ["diagonal"] * 2  # or means may differ
     assert_array_equal(summaries[0].mean, summaries[1].mean)
-    assert estimator.meta_gain_["final"] < 0.5 < others.meta_gain_["final"]
+    assert estimator.meta_gain_["final"] > 2 * other.meta_gain_["final"]
 
 
 def test_own_groups_make_a_single_descent():
@@ -166,14 +166,12 @@ def test_own_groups_make_a_single_descent():
 
 
 def test_own_groups_may_come_in_a_column():
-    names = dict(zip(("a", "b"), X.T, strict=True))
-    table = pd.DataFrame(names).assign(ward=GROUPS)
-    val = pd.DataFrame(VALIDATION["X_val"], columns=["a", "b"]).assign(
-        ward=VALIDATION["groups_val"]
-    )
+    table = FRAME.assign(ward=GROUPS)
+    columns = np.column_stack([VALIDATION["X_val"], VALIDATION["groups_val"]])
+    val = pd.DataFrame(columns, columns=["a", "b", "ward"])
     inside = linear(group_column="ward").meta_fit(table, Y, X_val=val, y_val=VALIDATION["y_val"])
     beside = linear().meta_fit(X, Y, groups=GROUPS, **VALIDATION)
-    assert inside.meta_gain_ == beside.meta_gain_
+    assert inside.meta_gain_ == pytest.approx(beside.meta_gain_, rel=1e-9)
 
 
 def test_own_groups_of_one_row_are_passed_over():

@@ -57,7 +57,7 @@ def read_features(
         with _naming(name, X):
             return validate_data(estimator, X, reset=reset, dtype=np.float64), groups
     with _naming(name):
-        if hasattr(X, "columns") or np.ndim(X) == 2:
+        if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
             groups = column if groups is None else groups

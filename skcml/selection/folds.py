@@ -123,7 +123,7 @@ def split_tasks(
     n = n_folds(len(order))
     if n == 1:
         n_held_out = max(round(options.validation_fraction * len(order)), 1)
-        pieces = [order[: min(n_held_out, MAX_HELD_OUT)]]
+        pieces = [order[: min(n_held_out, MAX_HELD_OUT, len(order) - 1)]]
     else:
         pieces = np.array_split(order, n)
     everything = np.arange(tasks.n_tasks)

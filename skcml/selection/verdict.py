@@ -139,7 +139,7 @@ def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) 
         networks=Heads.stack(body, [theta]),
         weights=np.repeat([[0.0], [1.0]], n_outputs, axis=1),
         mixed=mixed,
-        structure="full",
+        structure=best_structure([], structures_for(1 + n_inputs, options.prior_covariance)),
         shape=IntervalShape.gaussian(n_outputs),
         gain=None,
         histories=[],

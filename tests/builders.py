@@ -172,3 +172,19 @@ def learn_options(**changes):
         "n_jobs": None,
     }
     return LearnOptions(**options | changes)
+
+
+class Recorder:
+    """Follows the descents of `learn`, and may end them."""
+
+    def __init__(self, stop_at=None):
+        self.mixed, self.steps, self.stop_at = [], [], stop_at
+
+    def descent(self, mixed):
+        self.mixed.append(mixed)
+        self.steps.append([])
+        return self.on_step
+
+    def on_step(self, step, theta, history):
+        self.steps[-1].append((step, theta.copy()))
+        return step == self.stop_at

@@ -224,7 +224,7 @@ def test_parameters_that_fit_would_refuse_can_be_cloned():
     copied = clone(learned().set_params(prior_strength=0, tol=3.0))
     assert (copied.prior_strength, copied.tol) == (0, 3.0)
     assert_array_equal(both(copied, X), both(learned(), X))
-    with pytest.raises(ValueError, match="tol was 0.0001"):
+    with pytest.raises(ValueError, match="tol was "):
         copied.fit(X, Y)
 
 

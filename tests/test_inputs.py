@@ -26,10 +26,15 @@ def test_a_failure_restores_what_was_set_changed_or_deleted(error):
     estimator = CMLRegressor(tol=0.5)
     estimator.kept_, estimator.gone_ = "kept", "gone"
     before = dict(vars(estimator))
-    with pytest.raises(error), all_or_nothing(estimator):
-        estimator.new_, estimator.kept_, estimator.tol = 1, "changed", 0.1
-        del estimator.gone_
-        raise error
+
+    def change_and_fail():
+        with all_or_nothing(estimator):
+            estimator.new_, estimator.kept_, estimator.tol = 1, "changed", 0.1
+            del estimator.gone_
+            raise error
+
+    with pytest.raises(error):
+        change_and_fail()
     assert vars(estimator) == before
 
 

@@ -72,8 +72,12 @@ def test_the_rest_may_change(name):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("prior_strength", -1.0), ("prior_strength", "much"), ("prior_strength", np.nan)]
-    + [("solver", "newton")],
+    [
+        ("prior_strength", -1.0),
+        ("prior_strength", "much"),
+        ("prior_strength", np.nan),
+        ("solver", "newton"),
+    ],
 )
 def test_what_may_change_must_still_be_valid(name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of CMLRegressor must be"):

@@ -12,7 +12,7 @@ from skcml.selection.baselines import per_task_mean, pooled_mean
 from skcml.selection.folds import learn_fold, n_descents, n_folds, some_tasks, split_tasks
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import fit_mixed, head_problem, linear_problem, linear_theta
-from tests.builders import counting_tasks, learn_options, linear_tasks, sinusoid_tasks
+from tests.builders import Recorder, counting_tasks, learn_options, linear_tasks, sinusoid_tasks
 
 
 def split(tasks, validation=None, seed=0, **changes):
@@ -22,22 +22,6 @@ def split(tasks, validation=None, seed=0, **changes):
 def groups_of(tasks):
     """Return the numbers of the tasks, which `counting_tasks` wrote into the first feature."""
     return tasks.X[tasks.starts[:-1], 0].astype(int).tolist()
-
-
-class Recorder:
-    """Follows descents, and may end them."""
-
-    def __init__(self, stop_at=None):
-        self.mixed, self.steps, self.stop_at = [], [], stop_at
-
-    def descent(self, mixed):
-        self.mixed.append(mixed)
-        self.steps.append([])
-        return self.on_step
-
-    def on_step(self, step, theta, history):
-        self.steps[-1].append((step, theta.copy()))
-        return step == self.stop_at
 
 
 # --- how many

@@ -56,7 +56,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         groups : array-like of shape (n_samples,), optional
             Group of each row, labels of any hashable kind. Not needed with ``group_column``.
         sample_weight : array-like of shape (n_samples,), optional
-            Row weights; a weight of two is the row twice.
+            Row weights; rows of weight zero are left out.
         X_val, y_val, groups_val : array-like, optional
             Groups to judge by, instead of held-out groups of X. Each needs two rows or more.
 

@@ -113,11 +113,7 @@ def read_outputs(
         raise ValueError(
             f"{name} has {len(y)} rows, but X{suffix} has {n_samples}; pass one for each row."
         )
-    if y.ndim == 1:
-        return y[:, None], True
-    if y.shape[1] == 0:
-        raise ValueError(f"{name} has no column; pass at least one output.")
-    return y, False
+    return (y[:, None], True) if y.ndim == 1 else (y, False)
 
 
 def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
@@ -155,10 +151,7 @@ def _naming(name: str, values: Any = None) -> Iterator[None]:
 
 def _not_a_number(name: str, values: Any) -> str:
     """Say which column holds something other than numbers and what to do, if there is one."""
-    try:
-        table = np.asarray(values, dtype=object)
-    except ValueError:  # rows of different lengths
-        return ""
+    table = np.asarray(values, dtype=object)
     columns = range(table.shape[1]) if table.ndim == 2 else ()
     for number, column in enumerate(getattr(values, "columns", columns)):
         for value in table[:, number]:

@@ -87,7 +87,7 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
     is_new = False
     for name, value in state.params.items():
         current = getattr(estimator, name)
-        if current is value or _same(current, value):
+        if current is value or np.array_equal(current, value):
             continue
         is_new = True
         if name not in READ_BY_FIT:
@@ -99,10 +99,3 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
             )
     if is_new:  # what was good for meta_fit need not be validated again
         estimator._validate_params()
-
-
-def _same(a: Any, b: Any) -> bool:
-    try:
-        return bool(np.array_equal(a, b))
-    except (TypeError, ValueError):
-        return bool(a == b)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skcml import CMLRegressor
 from tests.estimators import both, grouped, learned, linear, quick
@@ -70,6 +71,22 @@ def test_the_verdict_is_printed_if_wanted(capsys):
     assert "final" in out
     quick().meta_fit(X, Y, groups=GROUPS)
     assert capsys.readouterr().out == ""
+
+
+def test_meta_fit_runs_on_one_thread(monkeypatch):
+    # The sums of several threads depend on how many there are.
+    seen = []
+
+    def learn(*args):
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        seen.extend(pool["num_threads"] for pool in pools)
+        raise InterruptedError
+
+    monkeypatch.setattr("skcml.estimators._base.learn", learn)
+    with threadpool_limits(2), pytest.raises(InterruptedError):
+        quick().meta_fit(X, Y, groups=GROUPS)
+    assert seen
+    assert set(seen) == {1}
 
 
 # --- failures and interruptions

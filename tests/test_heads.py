@@ -375,6 +375,18 @@ def test_variance_is_never_below_the_noise(hidden, log_noise):
     assert variance[..., 0] == pytest.approx(noise, rel=0.01)
 
 
+@pytest.mark.parametrize("sizes", [(30,), (30, 30)])
+def test_rounding_does_not_take_the_variance_below_the_noise(sizes):
+    # Prior variances of 1e12, next to which the noise is lost.
+    problem, thetas, _ = heads_of((), 1)
+    thetas[0]["factor"][...] *= 1e6
+    heads = Heads.stack(problem.body, thetas)
+    X, codes = queries(300, len(sizes))
+    codes[:] = np.arange(len(X)) % len(sizes)
+    _, variance = heads.adapt(tasks_of(sizes=sizes)).predict(X, codes)
+    assert (variance >= heads.noise[0, 0]).all()
+
+
 def test_variance_is_accurate_where_noise_is_next_to_nothing():
     # H has eigenvalues up to 1e11 here: the variance is a small difference of large numbers.
     problem, thetas, _ = heads_of((7,), 1)

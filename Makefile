@@ -1,6 +1,8 @@
 # make test: everything that must hold. make demo: a first picture. Both set up .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# Small matrices: threads cost more than they bring.
+export OMP_NUM_THREADS ?= 1
 INSTALLED := .venv/installed
 
 .PHONY: .venv demo test lint format bench clean
@@ -33,7 +35,9 @@ format: .venv
 
 bench: .venv
 	$(BIN)/pip install -c constraints.txt -e ".[bench]"
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grouped.run
+	$(BIN)/python -m benchmarks.grouped.run
+	$(BIN)/python -m benchmarks.sinusoid.run --seconds 20 60
+	$(BIN)/python -m benchmarks.speed.run
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png

@@ -4,7 +4,8 @@ Meta-learning ends with a few heads (the linear mixed model, the networks). `Hea
 that share a layout, so that five networks cost about as much to call as one; `Posterior` is what
 `fit` keeps of a task: the posterior mean of its coefficients and, of the posterior covariance, the
 rows of V in :math:`H^{-1} = I - V^\top V`, at most one per support row. The rows of V are
-orthogonal (scaled principal directions), so that no training row can be read from them.
+orthogonal (scaled principal directions): V says what the posterior covariance says, and no more. Of
+a task of one or two rows, that is enough to compute their features.
 """
 
 from __future__ import annotations

@@ -377,9 +377,9 @@ def test_variance_is_never_below_the_noise(hidden, log_noise):
 
 @pytest.mark.parametrize("sizes", [(30,), (30, 30)])
 def test_rounding_does_not_take_the_variance_below_the_noise(sizes):
-    # Prior variances of 1e12, next to which the noise is lost.
+    # Prior variances of 1e18, next to which the noise is lost.
     problem, thetas, _ = heads_of((), 1)
-    thetas[0]["factor"][...] *= 1e6
+    thetas[0]["factor"][...] *= 1e9
     heads = Heads.stack(problem.body, thetas)
     X, codes = queries(300, len(sizes))
     codes[:] = np.arange(len(X)) % len(sizes)

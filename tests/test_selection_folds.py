@@ -128,25 +128,27 @@ def two_parts(n_outputs=2):
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("prior", ["full", "diagonal"])
-def test_a_judgement_is_made_by_models_of_the_other_groups(n_outputs, prior):
+@pytest.mark.parametrize("n_steps", [0, 1])
+def test_a_judgement_is_made_by_models_of_the_other_groups(n_outputs, prior, n_steps):
     train, held = two_parts(n_outputs)
-    options = learn_options(meta_max_iter=0, prior_covariance=prior)
+    options = learn_options(meta_max_iter=n_steps, prior_covariance=prior)
     fold = learn_fold(train, held, options, np.random.default_rng(3))
-    assert fold.theta is None
-    assert fold.history is None
+    assert (fold.theta is None) == (fold.history is None) == (n_steps == 0)
     found = fold.judgement
     held_out = HeldOut.draw(held, (1, 8), "random", np.random.default_rng(3))
     assert_array_equal(found.y, held_out.y)
     assert_array_equal(found.weight, held_out.weight)
     assert_array_equal(found.group, held_out.group)
     assert found.n_groups == 12
-    assert found.network is None
+    assert (found.network is None) == (n_steps == 0)
     assert_array_equal(found.pooled, pooled_mean(train, held_out))
     assert_array_equal(found.per_task, per_task_mean(held_out))
-    assert tuple(found.linear) == (STRUCTURES if prior == "full" else STRUCTURES[1:])
+    # Without meta-steps, the mixed model is a REML fit of the richest structure.
+    structures = STRUCTURES if prior == "full" else STRUCTURES[1:]
+    assert tuple(found.linear) == (structures if n_steps else (prior,))
     problem, groups = linear_problem(2, n_outputs), CompressedGroups.from_tasks(train)
     for structure, densities in found.linear.items():
-        theta = linear_theta(problem, fit_mixed(groups, n_outputs, structure))
+        theta = linear_theta(problem, fit_mixed(groups, n_outputs, structure, reml=n_steps == 0))
         expected = held_out.densities(problem, theta)
         assert_array_equal(densities.mean, expected.mean)
         assert_array_equal(densities.variance, expected.variance)
@@ -173,7 +175,7 @@ def test_a_network_starts_from_the_best_mixed_model_and_is_judged():
 
 def test_held_out_rows_are_not_learned_from(monkeypatch):
     # But for the choice of the structure, and of the best step.
-    monkeypatch.setattr(module, "structures_for", lambda *args: ("full",))
+    monkeypatch.setattr(module, "structures_for", lambda *args, **kwargs: ("full",))
     train, held = two_parts()
     other = dataclasses.replace(held, X=held.X[::-1].copy(), y=-held.y)
     recorders = [Recorder(), Recorder()]

@@ -78,6 +78,9 @@ def test_structures_that_are_worth_a_try():
     assert structures_for(FULL_UP_TO, "full") == STRUCTURES
     assert structures_for(FULL_UP_TO + 1, "full") == ("diagonal", "intercept")
     assert structures_for(1, "full") == ("intercept",)
+    # Whoever asks for a REML fit gets the one that was asked for.
+    assert structures_for(4, "full", reml=True) == ("full",)
+    assert structures_for(4, "diagonal", reml=True) == ("diagonal",)
 
 
 @pytest.mark.parametrize("n_features", [1, 5, FULL_UP_TO])
@@ -121,6 +124,17 @@ def test_each_output_has_a_mixed_model():
             expected = fit_mixed_model(groups, output, structure=structure, shrinkage=SHRINKAGE)
             assert_array_equal(model.omega, expected.omega)
             assert_array_equal(model.factor, expected.factor)
+
+
+def test_a_reml_fit_is_neither_shrunk_nor_ended_early():
+    groups = CompressedGroups.from_tasks(linear_tasks(n_tasks=20))
+    (found,) = fit_mixed(groups, 1, "full", reml=True)
+    expected = fit_mixed_model(groups, shrinkage=0.0, max_iter=5_000, tol=1e-9)
+    assert_allclose(found.omega, expected.omega, atol=1e-4)
+    assert_allclose(found.factor, expected.factor, atol=1e-4)
+    assert found.noise == pytest.approx(expected.noise, rel=1e-4)
+    (shrunk,) = fit_mixed(groups, 1, "full")
+    assert abs(shrunk.factor - expected.factor).max() > 1e-2
 
 
 @pytest.mark.parametrize("n_inputs", [1, 3, 20])

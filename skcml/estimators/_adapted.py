@@ -53,7 +53,10 @@ class Adapted:
                     "fit was called with groups, so predict needs the group of each row: pass "
                     "groups=, or keep the groups in a column of X and name it as group_column."
                 )
-            return self.groups.lookup(groups, n_samples)
+            codes = self.groups.lookup(groups, n_samples)
+            # A group whose every row weighed nothing has not been seen.
+            seen = np.append(np.diff(self.posteriors[0].starts[:-1]) > 0, False)
+            return np.where(seen[codes], codes, -1)
         if self.is_prior:
             if groups is not None:
                 encode_groups(groups, n_samples)  # refuses what `fit` would refuse
@@ -68,8 +71,35 @@ class Adapted:
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool
     ) -> tuple[np.ndarray, Any]:
-        """Return mean and, if wanted, variance of shape (n_outputs, n_rows)."""
+        """Return mean and, if wanted, variance of shape (n_outputs, n_rows).
+
+        Rows of a group never seen are the linear model's: networks learn from episodes with
+        support rows, and what they say without any is not something they were judged by.
+        """
         X = self.scaling.features(X)
+        unseen = codes < 0
+        if not unseen.any():
+            mean, total = self._mixture(X, codes, variance)
+        elif unseen.all():
+            mean, total = self._prior(X, variance)
+        else:
+            mean, total = np.empty((2, len(self.scaling.y_mean), len(X)))
+            for rows, (part, spread) in (
+                (~unseen, self._mixture(X[~unseen], codes[~unseen], variance)),
+                (unseen, self._prior(X[unseen], variance)),
+            ):
+                mean[:, rows], total[:, rows] = part, spread if variance else 0.0
+        scale = self.scaling.y_scale[:, None]
+        mean = mean * scale + self.scaling.y_mean[:, None]
+        if not variance:
+            return mean, None
+        return mean, total * (self.variance_scale[:, None] * scale**2)
+
+    def _prior(self, X: np.ndarray, variance: bool) -> tuple[np.ndarray, Any]:
+        mean, total = self.posteriors[0].predict(X, np.full(len(X), -1), variance=variance)
+        return mean[0], total[0] if variance else None
+
+    def _mixture(self, X: np.ndarray, codes: np.ndarray, variance: bool) -> tuple[np.ndarray, Any]:
         means, totals, weights = [], [], []
         for posterior, share in zip(self.posteriors, self.weights, strict=True):
             if share.any():
@@ -78,18 +108,12 @@ class Adapted:
                 totals.append(total)
                 weights.append(share)
         if len(means) == 1 and len(means[0]) == 1:
-            mean, total = means[0][0], totals[0][0] if variance else None
-        else:
-            mean, total = moments(
-                np.concatenate(means),
-                np.concatenate(totals) if variance else None,
-                np.concatenate(weights),
-            )
-        scale = self.scaling.y_scale[:, None]
-        mean = mean * scale + self.scaling.y_mean[:, None]
-        if total is not None:
-            total = total * (self.variance_scale[:, None] * scale**2)
-        return mean, total
+            return means[0][0], totals[0][0] if variance else None
+        return moments(
+            np.concatenate(means),
+            np.concatenate(totals) if variance else None,
+            np.concatenate(weights),
+        )
 
     def as_output(self, values: np.ndarray) -> np.ndarray:
         """Turn (n_outputs, n_rows, ...) into the layout in which y came."""

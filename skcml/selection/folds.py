@@ -143,14 +143,19 @@ def learn_fold(
     """Fit mixed models and a network to some groups, and predict the others with them."""
     n_inputs, n_outputs = train.X.shape[1], train.y.shape[1]
     groups = CompressedGroups.from_tasks(some_tasks(train, options, rng))
-    structures = structures_for(1 + n_inputs, options.prior_covariance)
+    structures = structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml)
     if held is None:
         theta, history = _descend(
-            fit_mixed(groups, n_outputs, structures[0]), train, None, options, rng, progress
+            fit_mixed(groups, n_outputs, structures[0], reml=options.is_reml),
+            train,
+            None,
+            options,
+            rng,
+            progress,
         )
         return Fold(theta, history, None)
     held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
-    mixed = {name: fit_mixed(groups, n_outputs, name) for name in structures}
+    mixed = {name: fit_mixed(groups, n_outputs, name, reml=options.is_reml) for name in structures}
     linear = linear_problem(n_inputs, n_outputs)
     judgement = Judgement(
         y=held_out.y,

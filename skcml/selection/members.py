@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -37,18 +38,29 @@ SPREAD_FLOOR = 0.1
 VALIDATE_EVERY = 20
 
 
-def structures_for(n_columns: int, prior_covariance: str) -> tuple[str, ...]:
-    """Return the covariance structures that are worth a try."""
+def structures_for(n_columns: int, prior_covariance: str, *, reml: bool = False) -> tuple[str, ...]:
+    """Return the covariance structures that are worth a try; of a REML fit, the richest alone."""
+    if reml:
+        return structures_for(n_columns, prior_covariance)[:1]
     if prior_covariance == "diagonal" or n_columns > FULL_UP_TO:
         return STRUCTURES[1:]
     return STRUCTURES if n_columns > 1 else STRUCTURES[-1:]
 
 
-def fit_mixed(groups: CompressedGroups, n_outputs: int, structure: str) -> list[MixedModel]:
-    """Fit one linear mixed model to each output."""
+def fit_mixed(
+    groups: CompressedGroups, n_outputs: int, structure: str, *, reml: bool = False
+) -> list[MixedModel]:
+    """Fit one linear mixed model to each output.
+
+    As a start and a member of the mixture, its correlations are shrunk and EM ends early; as a REML
+    fit, neither.
+    """
+    if reml:
+        how: dict[str, Any] = {"shrinkage": 0.0, "max_iter": 1000, "tol": 1e-7}
+    else:
+        how = {"shrinkage": SHRINKAGE}
     return [
-        fit_mixed_model(groups, output, structure=structure, shrinkage=SHRINKAGE)
-        for output in range(n_outputs)
+        fit_mixed_model(groups, output, structure=structure, **how) for output in range(n_outputs)
     ]
 
 

@@ -32,3 +32,8 @@ class LearnOptions:
     n_iter_no_change: int
     tol: float
     n_jobs: int | None
+
+    @property
+    def is_reml(self) -> bool:
+        """Whether the linear mixed model is all that is asked for."""
+        return self.meta_max_iter == 0

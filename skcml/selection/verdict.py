@@ -98,9 +98,11 @@ def learn(
     thetas = [fold.theta for fold in folds if fold.theta is not None]
 
     n_inputs, n_outputs = tasks.X.shape[1], tasks.y.shape[1]
-    structure = best_structure(judgements, structures_for(1 + n_inputs, options.prior_covariance))
+    structure = best_structure(
+        judgements, structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml)
+    )
     groups = CompressedGroups.from_tasks(some_tasks(tasks, options, rng))
-    mixed = fit_mixed(groups, n_outputs, structure)
+    mixed = fit_mixed(groups, n_outputs, structure, reml=options.is_reml)
     problem = linear_problem(n_inputs, n_outputs)
     if judgements:
         weights = member_weights(judgements, structure, rng)

@@ -18,7 +18,7 @@ import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
 from skcml.least_squares import LeastSquares
-from skcml.problems.head import noise_variance
+from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 
@@ -52,8 +52,9 @@ class Heads:
     noise: np.ndarray
 
     @classmethod
-    def stack(cls, body: MLPBody, members: Sequence[MetaParams]) -> Heads:
+    def stack(cls, problem: HeadProblem, members: Sequence[MetaParams]) -> Heads:
         """Stack the meta-parameters of heads that were learned one by one."""
+        body = problem.body
         theta = {name: np.stack([member[name] for member in members]) for name in body.shapes}
         for name in theta:
             if name.startswith("bias"):
@@ -63,7 +64,7 @@ class Heads:
             theta,
             np.stack([member["omega"] for member in members]),
             np.stack([member["factor"] for member in members]),
-            np.stack([noise_variance(member["log_noise"]) for member in members]),
+            np.stack([problem.noise_variance(member["log_noise"]) for member in members]),
         )
 
     @property
@@ -212,7 +213,8 @@ class Posterior:
         else:
             counts = np.diff(self.starts)[codes]
             # Runs of rows that have about as many directions as may be gathered.
-            at_once = max(_GATHERED // self.heads.factor[..., 0, :].size, 1)
+            numbers = max(self.heads.factor[..., 0, :].size, 1)
+            at_once = max(_GATHERED // numbers, 1)
             run = np.cumsum(counts) // at_once
             for part in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(run)) + 1):
                 total[..., part] -= self._known(a[..., part, :], codes[part], counts[part])

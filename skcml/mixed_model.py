@@ -35,6 +35,8 @@ class MixedModel:
         Lower-triangular :math:`\Lambda` of the random effects' covariance.
     noise : float
         Residual variance.
+    structure : {"full", "diagonal", "intercept"}
+        Which entries of the covariance were free.
     n_iter : int
         EM iterations spent.
     """
@@ -42,6 +44,7 @@ class MixedModel:
     omega: np.ndarray
     factor: np.ndarray
     noise: float
+    structure: str
     n_iter: int
 
 
@@ -137,7 +140,7 @@ def fit_mixed_model(
         sigma, noise = new_sigma, new_noise
         if moved < tol:
             break
-    return MixedModel(omega, cholesky_psd(sigma), noise, n_iter)
+    return MixedModel(omega, cholesky_psd(sigma), noise, structure, n_iter)
 
 
 def _expectation(

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 
+from skcml.selection.mixture import LEVELS, IntervalShape
 from tests.estimators import grouped, learned
 
 X, Y, GROUPS = grouped(seed=3)
@@ -48,23 +50,26 @@ def test_the_prior_takes_rows_with_and_without_groups():
 # --- predict
 
 
-def heads_one_by_one(adapted, codes):
+def heads_one_by_one(adapted, blend, codes):
     """Return means, variances and shares of all heads, of shape (n_heads, n_outputs, n_rows)."""
     z = adapted.scaling.features(X)
-    parts = [posterior.predict(z, codes) for posterior in adapted.posteriors]
+    parts = [posterior.predict(z, codes) for posterior, _ in blend.parts]
     means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return means, variances, np.concatenate(adapted.weights)[..., None]
+    shares = [np.tile(share, (posterior.heads.n_heads, 1)) for posterior, share in blend.parts]
+    return means, variances, np.concatenate(shares)[..., None]
 
 
+@pytest.mark.parametrize("which", ["known", "unseen"])
 @pytest.mark.parametrize("n_outputs", [None, 2])
-def test_mean_and_variance_are_those_of_the_mixture(n_outputs):
+def test_mean_and_variance_are_those_of_the_mixture(n_outputs, which):
     adapted = dataclasses.replace(
         fitted(n_outputs=n_outputs), variance_scale=np.array([2.0, 3.0][: n_outputs or 1])
     )
-    codes = adapted.codes(GROUPS, len(X))
+    codes = adapted.codes(GROUPS if which == "known" else 100 + GROUPS, len(X))
     mean, variance = adapted.predict(X, codes, variance=True)
-    means, variances, share = heads_one_by_one(adapted, codes)
-    assert len(means) == 11  # one mixed model and ten networks
+    means, variances, share = heads_one_by_one(adapted, getattr(adapted, which), codes)
+    if which == "known":
+        assert len(means) == 11  # one mixed model and ten networks
     assert_allclose(share.sum(0), 1)
     expected = (share * means).sum(0)
     # Law of total variance.
@@ -82,17 +87,34 @@ def test_variance_is_worked_out_only_if_wanted():
     assert_allclose(mean, adapted.predict(X, codes, variance=True)[0], rtol=1e-12)
 
 
-def test_a_head_without_weight_has_no_say():
+def test_known_and_unseen_rows_are_predicted_side_by_side():
     adapted = fitted()
-    linear = dataclasses.replace(
-        adapted, weights=[np.ones((1, 1)), np.zeros_like(adapted.weights[1])]
+    groups = np.where(np.arange(len(X)) % 3 == 0, 99, GROUPS)
+    codes = adapted.codes(groups, len(X))
+    mean, variance = adapted.predict(X, codes, variance=True)
+    only, nothing = adapted.predict(X, codes, variance=False)
+    assert nothing is None
+    assert_allclose(only, mean, rtol=1e-12)
+    for rows in (codes < 0, codes >= 0):
+        part, spread = adapted.predict(X[rows], codes[rows], variance=True)
+        assert_allclose(mean[:, rows], part, rtol=1e-12)
+        assert_allclose(variance[:, rows], spread, rtol=1e-12)
+
+
+def test_known_and_unseen_rows_have_intervals_of_their_own():
+    wide = IntervalShape(np.full((1, len(LEVELS)), 2.0))
+    adapted = fitted()
+    adapted = dataclasses.replace(
+        adapted,
+        known=dataclasses.replace(adapted.known, shape=IntervalShape.gaussian(1)),
+        unseen=dataclasses.replace(adapted.unseen, shape=wide),
     )
-    codes = adapted.codes(GROUPS, len(X))
-    mean, variance = linear.predict(X, codes, variance=True)
-    only, its_variance = adapted.posteriors[0].predict(adapted.scaling.features(X), codes)
-    scale = adapted.scaling.y_scale[0]
-    assert_allclose(mean[0], only[0, 0] * scale + adapted.scaling.y_mean[0], rtol=1e-10)
-    assert_allclose(variance[0], its_variance[0, 0] * scale**2, rtol=1e-10)
+    q = np.array([0.05, 0.5, 0.95])
+    gaussian = stats.norm.ppf(q)
+    assert_allclose(adapted.steps(np.array([0, 1]), q), gaussian[None, None], atol=1e-12)
+    assert_allclose(adapted.steps(np.array([-1]), q), 2 * gaussian[None, None], atol=1e-12)
+    found = adapted.steps(np.array([0, -1, 1]), q)
+    assert_allclose(found, np.array([1, 2, 1])[None, :, None] * gaussian, atol=1e-12)
 
 
 # --- as_output

@@ -100,7 +100,7 @@ def interrupted(error):
 
 
 PLACES = {
-    "meta_fit": ["skcml.outer_loop.learning_rate", "skcml.selection.verdict.Heads.stack"],
+    "meta_fit": ["skcml.outer_loop.learning_rate", "skcml.selection.learning.Heads.stack"],
     "fit": ["skcml.heads.Heads.adapt", "skcml.estimators._adapting.encode_groups"],
 }
 

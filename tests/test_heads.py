@@ -35,7 +35,7 @@ def heads_of(hidden=(), n_heads=1, n_outputs=1, kind="full"):
     thetas = [random_theta(problem, seed) for seed in range(n_heads)]
     for i, theta in enumerate(thetas):
         theta["log_noise"][...] -= 0.3 * i
-    return problem, thetas, Heads.stack(problem.body, thetas)
+    return problem, thetas, Heads.stack(problem, thetas)
 
 
 def tasks_of(n_outputs=1, sizes=SIZES, seed=0, n_inputs=3):
@@ -364,7 +364,7 @@ def test_variance_is_never_below_the_noise(hidden, log_noise):
     problem, thetas, _ = heads_of(hidden, 3)
     for theta in thetas:
         theta["log_noise"][...] = log_noise
-    heads = Heads.stack(problem.body, thetas)
+    heads = Heads.stack(problem, thetas)
     # A row a thousand times over is known exactly.
     tasks = tasks_of(1, sizes=(2_000, 30))
     tasks.X[:1_000] = tasks.X[0]
@@ -380,7 +380,7 @@ def test_rounding_does_not_take_the_variance_below_the_noise(sizes):
     # Prior variances of 1e18, next to which the noise is lost.
     problem, thetas, _ = heads_of((), 1)
     thetas[0]["factor"][...] *= 1e9
-    heads = Heads.stack(problem.body, thetas)
+    heads = Heads.stack(problem, thetas)
     X, codes = queries(300, len(sizes))
     codes[:] = np.arange(len(X)) % len(sizes)
     _, variance = heads.adapt(tasks_of(sizes=sizes)).predict(X, codes)
@@ -391,7 +391,7 @@ def test_variance_is_accurate_where_noise_is_next_to_nothing():
     # H has eigenvalues up to 1e11 here: the variance is a small difference of large numbers.
     problem, thetas, _ = heads_of((7,), 1)
     thetas[0]["log_noise"][...] = -40.0
-    heads = Heads.stack(problem.body, thetas)
+    heads = Heads.stack(problem, thetas)
     X, _ = queries()
     for size in (5, 11, 30):
         tasks = tasks_of(1, sizes=(size,))

@@ -136,8 +136,10 @@ def test_the_attributes_are_those_documented():
 
 def test_meta_params_are_plain_arrays():
     params = learned().meta_params_
-    assert set(params) == {"mixed_model", "networks", "weights"}
-    assert params["weights"].shape == (2, 1)
+    assert {"mixed_model", "networks", "weights", "prior_weights"} <= set(params)
+    for name in ("weights", "prior_weights"):
+        assert params[name].shape == (3, 1)
+        assert params[name].sum() == pytest.approx(1.0)
     assert params["mixed_model"]["omega"].shape == (1, 1, 3)
     assert params["networks"]["omega"].shape == (10, 1, 3 + 4)
     for part in (params["mixed_model"], params["networks"]):
@@ -146,7 +148,7 @@ def test_meta_params_are_plain_arrays():
 
 def test_without_steps_there_is_no_network():
     estimator = quick(meta_max_iter=0).meta_fit(X, Y, groups=GROUPS)
-    assert estimator.meta_params_["networks"] is None
+    assert set(estimator.meta_params_) == {"mixed_model", "weights", "prior_weights"}
     assert estimator.n_meta_iter_ == 0
     assert estimator.meta_history_ == []
 

@@ -123,7 +123,7 @@ def test_the_restricted_likelihood_never_falls(structure):
     groups = CompressedGroups.from_tasks(tasks)
     options = {"structure": structure, "shrinkage": 0.0}
     # From far away: next to no variance between groups, and much noise.
-    far = MixedModel(np.zeros(3), 0.05 * np.eye(3), 5.0, 0)
+    far = MixedModel(np.zeros(3), 0.05 * np.eye(3), 5.0, "full", 0)
     model, seen = far, []
     for _ in range(25):
         model = fit_mixed_model(groups, max_iter=1, init=model, **options)

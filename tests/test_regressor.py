@@ -491,15 +491,15 @@ def test_the_number_of_processes_does_not_matter():
 
 def test_each_fold_is_learned_on_one_thread(monkeypatch):
     # Processes may have more threads each, which would sum in another order.
-    from skcml.selection import verdict
+    from skcml.selection import learning
 
     seen = []
 
     def learn_fold(*job):
         seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
 
-    monkeypatch.setattr(verdict, "learn_fold", learn_fold)
+    monkeypatch.setattr(learning, "learn_fold", learn_fold)
     with threadpool_limits(2):
-        verdict._learn_on_one_thread(1, 2)
+        learning._learn_on_one_thread(1, 2)
     assert seen
     assert set(seen) == {1}

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.mixed_model import STRUCTURES, CompressedGroups
 from skcml.selection import folds as module
-from skcml.selection.baselines import per_task_mean, pooled_mean
+from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.folds import learn_fold, n_descents, n_folds, some_tasks, split_tasks
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import fit_mixed, head_problem, linear_problem, linear_theta
@@ -126,6 +126,12 @@ def two_parts(n_outputs=2):
     return tasks.subset(np.arange(28)), tasks.subset(np.arange(28, 40))
 
 
+def both_held_out(held):
+    """Return the held-out groups with and without support rows, as `learn_fold` draws them."""
+    rng = np.random.default_rng(3)
+    return [HeldOut.draw(held, n_shots, "random", rng) for n_shots in ((1, 8), (0, 0))]
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("prior", ["full", "diagonal"])
 @pytest.mark.parametrize("n_steps", [0, 1])
@@ -134,42 +140,53 @@ def test_a_judgement_is_made_by_models_of_the_other_groups(n_outputs, prior, n_s
     options = learn_options(meta_max_iter=n_steps, prior_covariance=prior)
     fold = learn_fold(train, held, options, np.random.default_rng(3))
     assert (fold.theta is None) == (fold.history is None) == (n_steps == 0)
-    found = fold.judgement
-    held_out = HeldOut.draw(held, (1, 8), "random", np.random.default_rng(3))
+    assert_array_equal(fold.per_task, per_task_mean(both_held_out(held)[0]))
+    for found, held_out in zip((fold.known, fold.unseen), both_held_out(held), strict=True):
+        check_judgement(found, held_out, train, options)
+
+
+def check_judgement(found, held_out, train, options):
+    n_outputs, reml = train.y.shape[1], options.is_reml
     assert_array_equal(found.y, held_out.y)
     assert_array_equal(found.weight, held_out.weight)
     assert_array_equal(found.group, held_out.group)
     assert found.n_groups == 12
-    assert (found.network is None) == (n_steps == 0)
-    assert_array_equal(found.pooled, pooled_mean(train, held_out))
-    assert_array_equal(found.per_task, per_task_mean(held_out))
+    pooled = pooled_densities(train, held_out)
+    assert_array_equal(found.pooled.mean, pooled.mean)
+    assert_array_equal(found.pooled.variance, pooled.variance)
     # Without meta-steps, the mixed model is a REML fit of the richest structure.
-    structures = STRUCTURES if prior == "full" else STRUCTURES[1:]
-    assert tuple(found.linear) == (structures if n_steps else (prior,))
+    structures = STRUCTURES if options.prior_covariance == "full" else STRUCTURES[1:]
+    assert tuple(found.linear) == structures[: 1 if reml else None]
     problem, groups = linear_problem(2, n_outputs), CompressedGroups.from_tasks(train)
     for structure, densities in found.linear.items():
-        theta = linear_theta(problem, fit_mixed(groups, n_outputs, structure, reml=n_steps == 0))
+        theta = linear_theta(problem, fit_mixed(groups, n_outputs, structure, reml=reml), reml=reml)
         expected = held_out.densities(problem, theta)
         assert_array_equal(densities.mean, expected.mean)
         assert_array_equal(densities.variance, expected.variance)
-        score = held_out.score(expected.log_density(held_out.y))
+        log_density = expected.log_density(held_out.y)[0].mean(0)
+        score = np.average(log_density, weights=held_out.weight)
         assert found.score(structure) == pytest.approx(score, rel=1e-12)
+        members = found.members(structure)
+        assert list(members) == ["pooled", "mixed_model", "networks"][: 2 if reml else None]
+        assert members["mixed_model"] is densities
+        assert members["pooled"] is found.pooled
+        assert members.get("networks") is found.network
 
 
 def test_a_network_starts_from_the_best_mixed_model_and_is_judged():
     train, held = two_parts()
     recorder, options = Recorder(), learn_options()
     fold = learn_fold(train, held, options, np.random.default_rng(3), recorder)
-    best = max(STRUCTURES, key=fold.judgement.score)
+    best = max(STRUCTURES, key=fold.known.score)
     expected = fit_mixed(CompressedGroups.from_tasks(train), 2, best)
     (mixed,) = recorder.mixed
     for model, other in zip(mixed, expected, strict=True):
         assert_array_equal(model.factor, other.factor)
         assert_array_equal(model.omega, other.omega)
-    held_out = HeldOut.draw(held, (1, 8), "random", np.random.default_rng(3))
-    network = held_out.densities(head_problem(2, 2, options), fold.theta)
-    assert_array_equal(fold.judgement.network.mean, network.mean)
-    assert_array_equal(fold.judgement.network.variance, network.variance)
+    for judgement, held_out in zip((fold.known, fold.unseen), both_held_out(held), strict=True):
+        network = held_out.densities(head_problem(2, 2, options), fold.theta)
+        assert_array_equal(judgement.network.mean, network.mean)
+        assert_array_equal(judgement.network.variance, network.variance)
     assert [step for step, _ in recorder.steps[0]] == list(range(1, len(fold.history.loss) + 1))
 
 
@@ -180,7 +197,7 @@ def test_held_out_rows_are_not_learned_from(monkeypatch):
     other = dataclasses.replace(held, X=held.X[::-1].copy(), y=-held.y)
     recorders = [Recorder(), Recorder()]
     judgements = [
-        learn_fold(train, part, learn_options(), np.random.default_rng(3), recorder).judgement
+        learn_fold(train, part, learn_options(), np.random.default_rng(3), recorder).known
         for part, recorder in zip((held, other), recorders, strict=True)
     ]
     assert (judgements[0].y != judgements[1].y).any()
@@ -196,7 +213,7 @@ def test_unjudged_the_richest_structure_is_the_start():
     train, _ = two_parts()
     recorder = Recorder()
     fold = learn_fold(train, None, learn_options(), np.random.default_rng(3), recorder)
-    assert fold.judgement is None
+    assert fold.known is fold.unseen is fold.per_task is None
     assert len(fold.history.loss) == 40
     expected = fit_mixed(CompressedGroups.from_tasks(train), 2, "full")
     for model, other in zip(recorder.mixed[0], expected, strict=True):
@@ -209,10 +226,10 @@ def test_without_a_task_to_split_there_is_no_network():
     recorder = Recorder()
     fold = learn_fold(tasks, held, learn_options(), np.random.default_rng(0), recorder)
     assert fold.theta is fold.history is None
-    assert fold.judgement.network is None
+    assert fold.known.network is fold.unseen.network is None
     assert recorder.mixed == []
-    for densities in fold.judgement.linear.values():
-        assert np.isfinite(densities.log_density(fold.judgement.y)).all()
+    for densities in fold.known.linear.values():
+        assert np.isfinite(densities.log_density(fold.known.y)).all()
 
 
 def test_a_network_learns_what_the_mixed_model_cannot():
@@ -226,7 +243,7 @@ def test_a_network_learns_what_the_mixed_model_cannot():
         options,
         np.random.default_rng(0),
     )
-    j = fold.judgement
+    j = fold.known
     linear = min(np.average((j.y - d.mean[0])[0] ** 2, weights=j.weight) for d in j.linear.values())
     network = np.average((j.y - j.network.mean[0])[0] ** 2, weights=j.weight)
     assert network < 0.3 * linear

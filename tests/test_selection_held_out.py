@@ -82,11 +82,10 @@ def test_rows_know_their_group(monkeypatch, max_groups):
     assert max(len(e.w_query) for e in held_out.episodes) <= max_groups
     assert held_out.n_groups == len(SIZES)
     # The first feature numbers the groups.
-    x = np.concatenate([e.x_query[e.w_query > 0] for e in held_out.episodes])
-    assert_array_equal(held_out.group, x[:, 0])
+    assert_array_equal(held_out.group, held_out.x[:, 0])
     # y numbers the rows.
     tasks = counting_tasks(SIZES, 3)
-    assert_array_equal(tasks.X[held_out.y[0].astype(int)], x)
+    assert_array_equal(tasks.X[held_out.y[0].astype(int)], held_out.x)
 
 
 @pytest.mark.parametrize("max_groups", [512, 3])
@@ -107,15 +106,12 @@ def test_within_a_group_rows_count_by_their_weight():
         assert_allclose(weight, given / given.sum())
 
 
-def test_score_is_the_mean_over_groups_of_the_mean_log_density():
-    held_out = draw(random_tasks(), n_shots=(2, 2))
-    log_density = np.random.default_rng(0).normal(size=held_out.y.shape)[None]
-    means = [
-        np.average(log_density[0].mean(0)[held_out.group == t], weights=held_out.weight[mask])
-        for t in range(len(SIZES))
-        for mask in [held_out.group == t]
-    ]
-    assert held_out.score(log_density) == pytest.approx(np.mean(means))
+def test_groups_of_which_nothing_is_known_are_all_query():
+    tasks = counting_tasks(SIZES, 3)
+    (episode,) = draw(tasks, n_shots=(0, 0)).episodes
+    assert episode.w_support.shape == (len(SIZES), 0)
+    counts = (episode.w_query > 0).sum(1)
+    assert_array_equal(counts, np.minimum(SIZES, MAX_QUERIES))
 
 
 # --- what a model is worth
@@ -146,9 +142,9 @@ def test_the_mean_loss_is_minus_the_mean_log_density():
     held_out = draw(random_tasks(1))
     problem = head_problem((7,), 1)
     theta = random_theta(problem)
-    log_density = held_out.densities(problem, theta).log_density(held_out.y)
+    log_density = held_out.densities(problem, theta).log_density(held_out.y)[0, 0]
     loss = held_out.mean_loss(problem, closed_form, theta)
-    assert loss == pytest.approx(-held_out.score(log_density), rel=1e-12)
+    assert loss == pytest.approx(-np.average(log_density, weights=held_out.weight), rel=1e-12)
 
 
 def test_the_mean_squared_loss_counts_each_group_the_same():

@@ -96,7 +96,7 @@ def test_the_frame_holds_the_same_figures():
     assert_array_equal(frame["sd_between_groups"], summary.sd_between_groups[0])
     assert frame.attrs["noise_sd"] == summary.noise_sd.tolist()
     assert frame.attrs["covariance_structure"] == summary.covariance_structure
-    assert frame.attrs["network_weight"] == estimator.meta_params_["weights"][1].tolist()
+    assert frame.attrs["network_weight"] == estimator.meta_params_["weights"][2].tolist()
 
 
 def test_the_summary_finds_the_spread_that_was_drawn():

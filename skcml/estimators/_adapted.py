@@ -15,19 +15,52 @@ from skcml.selection.mixture import IntervalShape, moments
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """A mixture of posteriors, in users' units.
+class Blend:
+    """A mixture of posteriors.
 
     Attributes
     ----------
-    posteriors : sequence of Posterior
-        Those of the linear model first.
-    weights : sequence of ndarray of shape (n_heads, n_outputs)
-        Shares of the heads of each posterior; all shares of an output add up to one.
+    parts : sequence of (Posterior, ndarray of shape (n_outputs,))
+        Posteriors, and the share that each of their heads has; all shares of an output add up to
+        one.
+    shape : IntervalShape
+    """
+
+    parts: Sequence[tuple[Posterior, np.ndarray]]
+    shape: IntervalShape
+
+    def predict(
+        self, X: np.ndarray, codes: np.ndarray, *, variance: bool
+    ) -> tuple[np.ndarray, Any]:
+        """Return mean and, if wanted, variance of shape (n_outputs, n_rows)."""
+        means, totals, weights = [], [], []
+        for posterior, share in self.parts:
+            mean, total = posterior.predict(X, codes, variance=variance)
+            means.append(mean)
+            totals.append(total)
+            weights.append(np.tile(share, (len(mean), 1)))
+        if len(means) == 1 and len(means[0]) == 1:
+            return means[0][0], totals[0][0] if variance else None
+        return moments(
+            np.concatenate(means),
+            np.concatenate(totals) if variance else None,
+            np.concatenate(weights),
+        )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Posteriors of tasks, in users' units.
+
+    Attributes
+    ----------
+    known, unseen : Blend
+        For rows of tasks that were adapted to, and for others.
+    linear : Posterior
+        Of the linear model, whose coefficients have names.
     scaling : Scaling
     variance_scale : ndarray of shape (n_outputs,)
         Multiplies every variance.
-    shape : IntervalShape
     groups : GroupIndex or None
         The groups that were adapted to; None for a single task, or none.
     is_prior : bool
@@ -36,11 +69,11 @@ class Adapted:
         Whether y came with one dimension.
     """
 
-    posteriors: Sequence[Posterior]
-    weights: Sequence[np.ndarray]
+    known: Blend
+    unseen: Blend
+    linear: Posterior
     scaling: Scaling
     variance_scale: np.ndarray
-    shape: IntervalShape
     groups: GroupIndex | None
     is_prior: bool
     is_flat: bool
@@ -55,7 +88,7 @@ class Adapted:
                 )
             codes = self.groups.lookup(groups, n_samples)
             # A group whose every row weighed nothing has not been seen.
-            seen = np.append(np.diff(self.posteriors[0].starts[:-1]) > 0, False)
+            seen = np.append(np.diff(self.linear.starts[:-1]) > 0, False)
             return np.where(seen[codes], codes, -1)
         if self.is_prior:
             if groups is not None:
@@ -71,49 +104,39 @@ class Adapted:
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool
     ) -> tuple[np.ndarray, Any]:
-        """Return mean and, if wanted, variance of shape (n_outputs, n_rows).
-
-        Rows of a group never seen are the linear model's: networks learn from episodes with
-        support rows, and what they say without any is not something they were judged by.
-        """
+        """Return mean and, if wanted, variance of shape (n_outputs, n_rows)."""
         X = self.scaling.features(X)
-        unseen = codes < 0
-        if not unseen.any():
-            mean, total = self._mixture(X, codes, variance)
-        elif unseen.all():
-            mean, total = self._prior(X, variance)
+        parts = self._parts(codes)
+        if len(parts) == 1:
+            ((blend, rows),) = parts
+            mean, total = blend.predict(X, codes, variance=variance)
         else:
-            mean, total = np.empty((2, len(self.scaling.y_mean), len(X)))
-            for rows, (part, spread) in (
-                (~unseen, self._mixture(X[~unseen], codes[~unseen], variance)),
-                (unseen, self._prior(X[unseen], variance)),
-            ):
-                mean[:, rows], total[:, rows] = part, spread if variance else 0.0
+            mean, total = np.zeros((2, len(self.scaling.y_mean), len(X)))
+            for blend, rows in parts:
+                mean[:, rows], spread = blend.predict(X[rows], codes[rows], variance=variance)
+                if variance:
+                    total[:, rows] = spread
         scale = self.scaling.y_scale[:, None]
         mean = mean * scale + self.scaling.y_mean[:, None]
         if not variance:
             return mean, None
         return mean, total * (self.variance_scale[:, None] * scale**2)
 
-    def _prior(self, X: np.ndarray, variance: bool) -> tuple[np.ndarray, Any]:
-        mean, total = self.posteriors[0].predict(X, np.full(len(X), -1), variance=variance)
-        return mean[0], total[0] if variance else None
+    def steps(self, codes: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """Return standardised quantiles, of shape (n_outputs, n_rows or 1, n_quantiles)."""
+        parts = self._parts(codes)
+        if len(parts) == 1:
+            return parts[0][0].shape.ppf(q)[:, None]
+        steps = np.empty((len(self.scaling.y_mean), len(codes), len(q)))
+        for blend, rows in parts:
+            steps[:, rows] = blend.shape.ppf(q)[:, None]
+        return steps
 
-    def _mixture(self, X: np.ndarray, codes: np.ndarray, variance: bool) -> tuple[np.ndarray, Any]:
-        means, totals, weights = [], [], []
-        for posterior, share in zip(self.posteriors, self.weights, strict=True):
-            if share.any():
-                mean, total = posterior.predict(X, codes, variance=variance)
-                means.append(mean)
-                totals.append(total)
-                weights.append(share)
-        if len(means) == 1 and len(means[0]) == 1:
-            return means[0][0], totals[0][0] if variance else None
-        return moments(
-            np.concatenate(means),
-            np.concatenate(totals) if variance else None,
-            np.concatenate(weights),
-        )
+    def _parts(self, codes: np.ndarray) -> list[tuple[Blend, np.ndarray]]:
+        """Return which rows are whose; a single part has all of them."""
+        unseen = codes < 0
+        parts = ((self.known, ~unseen), (self.unseen, unseen))
+        return [(blend, rows) for blend, rows in parts if rows.any()]
 
     def as_output(self, values: np.ndarray) -> np.ndarray:
         """Turn (n_outputs, n_rows, ...) into the layout in which y came."""

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from skcml.episodes import TaskRows
-from skcml.estimators._adapted import Adapted
+from skcml.estimators._adapted import Adapted, Blend
 from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
+from skcml.heads import Posterior
 from skcml.selection import Learned
-from skcml.selection.mixture import IntervalShape
-from skcml.selection.ridge import FLAT, ridge_heads
+from skcml.selection.mixture import IntervalShape, Mixture
+from skcml.selection.ridge import ridge_heads
 
 
 def task_rows(
@@ -49,15 +50,31 @@ def adapt_learned(
     is_flat: bool,
 ) -> Adapted:
     """Adapt the meta-learned heads to tasks; without a task, the result predicts the prior."""
-    members = [(learned.linear, learned.weights[0])]
-    if learned.networks is not None:
-        members.append((learned.networks, learned.weights[1]))
+    nothing = tasks.subset(np.arange(0))
+    posteriors = {}
+    for name, heads in learned.members.items():
+        # Of a member that speaks for unseen groups only, the prior is enough.
+        is_needed = name == "mixed_model" or learned.known.share(name).any()
+        posteriors[name] = heads.with_precision(prior_strength).adapt(
+            tasks if is_needed else nothing
+        )
+
+    def blend(mixture: Mixture) -> Blend:
+        return Blend(
+            [
+                (posterior, mixture.share(name) / posterior.heads.n_heads)
+                for name, posterior in posteriors.items()
+                if mixture.share(name).any()
+            ],
+            mixture.shape,
+        )
+
     return Adapted(
-        posteriors=[heads.with_precision(prior_strength).adapt(tasks) for heads, _ in members],
-        weights=[np.tile(share / heads.n_heads, (heads.n_heads, 1)) for heads, share in members],
+        known=blend(learned.known),
+        unseen=blend(learned.unseen),
+        linear=posteriors["mixed_model"],
         scaling=scaling,
         variance_scale=np.ones(len(scaling.y_mean)),
-        shape=learned.shape,
         groups=groups,
         is_prior=tasks.n_tasks == 0,
         is_flat=is_flat,
@@ -74,20 +91,21 @@ def adapt_ridge(
 ) -> Adapted:
     """Fit ridge regression to each task: what there is without `meta_fit`."""
     n_outputs = tasks.y.shape[1]
-    posterior = ridge_heads(tasks.X.shape[1], n_outputs).with_precision(prior_strength).adapt(tasks)
+    posterior = ridge_heads(tasks.X.shape[1], n_outputs, prior_strength).adapt(tasks)
+    ridge = Blend([(posterior, np.ones(n_outputs))], IntervalShape.gaussian(n_outputs))
     return Adapted(
-        posteriors=[posterior],
-        weights=[np.ones((1, n_outputs))],
+        known=ridge,
+        unseen=ridge,
+        linear=posterior,
         scaling=scaling,
-        variance_scale=_noise_variance(tasks, posterior, prior_strength),
-        shape=IntervalShape.gaussian(n_outputs),
+        variance_scale=_noise_variance(tasks, posterior),
         groups=groups,
         is_prior=False,
         is_flat=is_flat,
     )
 
 
-def _noise_variance(tasks: TaskRows, posterior: Any, prior_strength: float) -> np.ndarray:
+def _noise_variance(tasks: TaskRows, posterior: Posterior) -> np.ndarray:
     """Estimate the noise variance of each output from all tasks' marginal likelihood.
 
     With coefficients whose prior is relative to the noise, it is the least value of the penalised
@@ -96,9 +114,9 @@ def _noise_variance(tasks: TaskRows, posterior: Any, prior_strength: float) -> n
     codes = np.repeat(np.arange(tasks.n_tasks), tasks.sizes)
     mean, _ = posterior.predict(tasks.X, codes, variance=False)
     squares = (tasks.weight * (tasks.y.T - mean[0]) ** 2).sum(-1)
-    penalty = posterior.coefficients[:-1, 0] ** 2
-    penalty[..., 0] /= FLAT**2
+    scale = posterior.heads.factor[0].diagonal(axis1=-2, axis2=-1)
+    penalty = (posterior.coefficients[:-1, 0] / scale) ** 2
     degrees = tasks.weight.sum() - tasks.n_tasks
     if degrees <= 0:
         return np.ones(len(squares))
-    return np.maximum((squares + prior_strength * penalty.sum((0, 2))) / degrees, 1e-12)
+    return np.maximum((squares + penalty.sum((0, 2))) / degrees, 1e-12)

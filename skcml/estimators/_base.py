@@ -26,7 +26,7 @@ from skcml.mixed_model import MixedModel
 from skcml.problems.meta_params import MetaParams
 from skcml.selection import Learned, learn
 from skcml.selection.folds import n_descents
-from skcml.selection.verdict import snapshot
+from skcml.selection.learning import snapshot
 
 
 class BaseCML(CallbackSupportMixin, BaseEstimator):
@@ -282,12 +282,11 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         )
         return frame
 
-    def _predict(self, X: Any, groups: Any, *, variance: bool) -> tuple[Adapted, np.ndarray, Any]:
+    def _read_rows(self, X: Any, groups: Any) -> tuple[Adapted, np.ndarray, np.ndarray]:
+        """Return what has been adapted, and the rows to predict with their tasks' codes."""
         check_is_fitted(self)
         X, groups = read_features(self, X, groups, reset=False)
-        adapted = self._adapted
-        mean, total = adapted.predict(X, adapted.codes(groups, len(X)), variance=variance)
-        return adapted, mean, total
+        return self._adapted, X, self._adapted.codes(groups, len(X))
 
     def _read_validation(
         self, X_val: Any, y_val: Any, groups_val: Any, scaling: Scaling, n_outputs: int

@@ -62,9 +62,9 @@ def state_attributes(state: MetaState) -> dict[str, Any]:
             is_flat=state.is_flat,
         ),
         "meta_params_": {
-            "mixed_model": _arrays(learned.linear),
-            "networks": None if learned.networks is None else _arrays(learned.networks),
-            "weights": learned.weights,
+            **{name: _arrays(heads) for name, heads in learned.members.items()},
+            "weights": learned.known.weights,
+            "prior_weights": learned.unseen.weights,
         },
         "meta_history_": learned.histories,
         "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),

@@ -13,7 +13,7 @@ from skcml.estimators._meta_state import MetaState
 
 def effects_of_groups(adapted: Adapted, *, deviations: bool) -> np.ndarray:
     """Return the linear coefficients of each group, (n_groups, n_outputs, 1 + n_features)."""
-    standardised = adapted.posteriors[0].coefficients[:, 0]
+    standardised = adapted.linear.coefficients[:, 0]
     total = adapted.scaling.coefficients(standardised)
     return total[:-1] - total[-1] if deviations else total[:-1]
 
@@ -39,8 +39,8 @@ def summary_of_prior(state: MetaState) -> Bunch:
         sd_between_groups=np.stack(spreads),
         correlation=np.stack(correlations),
         noise_sd=np.array(noise),
-        covariance_structure=state.learned.structure,
-        network_weight=state.learned.weights[1],
+        covariance_structure=mixed[0].structure,
+        network_weight=state.learned.known.share("networks"),
     )
 
 

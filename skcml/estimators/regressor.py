@@ -104,9 +104,10 @@ class CMLRegressor(RegressorMixin, BaseCML):
     Attributes
     ----------
     meta_params_ : dict
-        Learned arrays, in standardised units: ``"mixed_model"`` and ``"networks"`` (omega, factor,
-        noise and the networks' weights, stacked over networks) and ``"weights"``, the shares of
-        the two for each output.
+        Learned arrays, in standardised units: ``"mixed_model"`` and, unless they weigh nothing,
+        ``"networks"`` and ``"pooled"`` (omega, factor, noise and the networks' weights, stacked
+        over networks); ``"weights"`` and ``"prior_weights"``, of shape (3, n_outputs), are the
+        shares of pooled model, mixed model and networks for groups with rows and without.
     meta_gain_ : dict of str to float, or None
         Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
         ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture.
@@ -246,7 +247,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
             coefficients and, for groups never seen, the variance between groups. Only with
             ``return_std``.
         """
-        adapted, mean, variance = self._predict(X, groups, variance=return_std)
+        adapted, rows, codes = self._read_rows(X, groups)
+        mean, variance = adapted.predict(rows, codes, variance=return_std)
         if variance is None:
             return adapted.as_output(mean)
         return adapted.as_output(mean), adapted.as_output(np.sqrt(variance))
@@ -275,8 +277,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
         """
         probabilities = read_probabilities(q)
-        adapted, mean, variance = self._predict(X, groups, variance=True)
-        steps = adapted.shape.ppf(probabilities)[:, None]
+        adapted, rows, codes = self._read_rows(X, groups)
+        mean, variance = adapted.predict(rows, codes, variance=True)
+        steps = adapted.steps(codes, probabilities)
         return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)
 
     def score(

@@ -41,12 +41,9 @@ from skcml.problems.mlp import MLPBody
 
 # The noise variance cannot fall below this (outputs are standardised): noise-free data would
 # otherwise drive the log density, and the conditioning of every solve, to infinity.
-NOISE_FLOOR = 1e-6
-
-
-def noise_variance(log_noise: Array) -> Array:
-    """Return the noise variance of each output."""
-    return NOISE_FLOOR + namespace(log_noise).exp(2 * log_noise)
+NOISE_FLOOR = 3e-7
+# A squared error has no such pull, and sees the noise relative to the prior only.
+LOSS_NOISE_FLOOR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,15 @@ class HeadProblem:
     n_outputs : int
     meta_loss : {"log_predictive", "loss"}
         "loss" is half the squared error.
+    noise_floor : float
+        What no noise variance falls below.
     """
 
     body: MLPBody
     factor_mask: np.ndarray
     n_outputs: int = 1
     meta_loss: str = "log_predictive"
+    noise_floor: float = NOISE_FLOOR
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -118,6 +118,15 @@ class HeadProblem:
             "factor": (self.n_outputs, n_features, n_columns),
             "log_noise": (self.n_outputs,),
         }
+
+    def noise_variance(self, log_noise: Array) -> Array:
+        """Return the noise variance of each output."""
+        return self.noise_floor + namespace(log_noise).exp(2 * log_noise)
+
+    def log_noise(self, variance: Array) -> Array:
+        """Return the meta-parameter for a noise variance, which the floor may raise."""
+        above = np.maximum(variance - self.noise_floor, 1e-6 * self.noise_floor)
+        return 0.5 * np.log(above)
 
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> HeadBatch:
         """Pass all rows through the body once and factorise the free phase."""
@@ -138,7 +147,7 @@ class HeadProblem:
         # Every length by its name: an episode may have no support row.
         a_support = whitened[:, :cut].reshape(*support, whitened.shape[-1])
         a_query = whitened[:, cut:].reshape(*query, whitened.shape[-1])
-        noise = noise_variance(theta["log_noise"])[:, None, None]
+        noise = self.noise_variance(theta["log_noise"])[:, None, None]
         r_support = episode.y_support - mean[:, :cut].reshape(support)
         system = LeastSquares.factorize(a_support, r_support, episode.w_support / noise)
         b_query = v_query = xp.ones_like(episode.y_query)
@@ -225,7 +234,7 @@ class HeadProblem:
         )
         grad["omega"][...] = to_numpy(g_mean @ batch.z)
         grad["factor"][...] = to_numpy(batch.z.mT @ g_whitened) * self.factor_mask
-        grad["log_noise"][...] = to_numpy(2 * (batch.noise[:, 0, 0] - NOISE_FLOOR) * noise)
+        grad["log_noise"][...] = to_numpy(2 * (batch.noise[:, 0, 0] - self.noise_floor) * noise)
         if self.body.shapes:
             g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
             self.body.backward(theta, batch.tape, g_z.sum(0), grad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from skcml.selection.learning import Learned, learn
 from skcml.selection.options import LearnOptions
-from skcml.selection.verdict import Learned, learn
 
 __all__ = ["LearnOptions", "Learned", "learn"]

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from skcml.episodes import TaskRows
+from skcml.heads import Heads
+from skcml.problems.head import NOISE_FLOOR
 from skcml.selection.held_out import HeldOut
+from skcml.selection.mixture import Densities
 from skcml.selection.ridge import ridge_heads
 
 
-def pooled_mean(train: TaskRows, held_out: HeldOut) -> np.ndarray:
-    """Predict by one ridge regression on all training rows, whatever their group.
+def pooled_heads(tasks: TaskRows) -> Heads:
+    """Return one ridge regression on all rows, whatever their group.
 
-    Returns
-    -------
-    ndarray of shape (n_outputs, n_rows)
+    As a head it has no prior factor: no row can change what it says of a group.
     """
-    everything = TaskRows(train.X, train.y, train.weight, np.array([0, len(train.X)]))
-    posterior = ridge_heads(train.X.shape[1], train.y.shape[1]).adapt(everything)
-    parts = []
-    for e in held_out.episodes:
-        x = e.x_query[e.w_query > 0]
-        parts.append(posterior.predict(x, np.zeros(len(x), dtype=int), variance=False)[0][0])
-    return np.concatenate(parts, axis=1)
+    n_outputs = tasks.y.shape[1]
+    everything = TaskRows(tasks.X, tasks.y, tasks.weight, np.array([0, len(tasks.X)]))
+    posterior = ridge_heads(tasks.X.shape[1], n_outputs).adapt(everything)
+    mean, _ = posterior.predict(tasks.X, np.zeros(len(tasks.X), dtype=int), variance=False)
+    noise = np.average((tasks.y.T - mean[0]) ** 2, axis=1, weights=tasks.weight)
+    omega = posterior.coefficients[0]
+    return replace(
+        posterior.heads,
+        omega=omega,
+        factor=np.zeros((*omega.shape, 0)),
+        noise=np.maximum(noise, NOISE_FLOOR)[None],
+    )
+
+
+def pooled_densities(train: TaskRows, held_out: HeldOut) -> Densities:
+    """Predict by one ridge regression on all training rows."""
+    nothing = train.subset(np.arange(0))
+    x = held_out.x
+    return Densities(*pooled_heads(train).adapt(nothing).predict(x, np.full(len(x), -1)))
 
 
 def per_task_mean(held_out: HeldOut) -> np.ndarray:

@@ -12,7 +12,7 @@ from skcml.episodes import TaskRows
 from skcml.mixed_model import CompressedGroups, MixedModel
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
-from skcml.selection.baselines import per_task_mean, pooled_mean
+from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     fit_mixed,
@@ -47,49 +47,59 @@ class Progress(Protocol):
 class Judgement:
     """Predictions of a fold's held-out query rows by all that was learned on its other groups.
 
+    The query rows are those of groups of which some rows are known, or of which none is.
+
     Attributes
     ----------
     y : ndarray of shape (n_outputs, n_rows)
     weight : ndarray of shape (n_rows,)
     group : ndarray of shape (n_rows,), int
     n_groups : int
+    pooled : Densities
     linear : dict of str to Densities
         By covariance structure.
     network : Densities or None
-    pooled, per_task : ndarray of shape (n_outputs, n_rows)
     """
 
     y: np.ndarray
     weight: np.ndarray
     group: np.ndarray
     n_groups: int
+    pooled: Densities
     linear: dict[str, Densities]
     network: Densities | None
-    pooled: np.ndarray
-    per_task: np.ndarray
 
     def score(self, structure: str) -> float:
         """Return the mean held-out log density of the mixed model with a structure."""
         log_density = self.linear[structure].log_density(self.y).mean((0, 1))
         return float(np.average(log_density, weights=self.weight))
 
+    def members(self, structure: str) -> dict[str, Densities]:
+        """Return the predictions by member of the mixture; without a network there are two."""
+        found = {"pooled": self.pooled, "mixed_model": self.linear[structure]}
+        return found if self.network is None else {**found, "networks": self.network}
+
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's network and judgement.
+    """One fold's network and judgements.
 
     Attributes
     ----------
     theta : MetaParams or None
         The network, if there is one.
     history : History or None
-    judgement : Judgement or None
-        None where nothing was held out.
+    known, unseen : Judgement or None
+        Of groups with and without support rows; None where nothing was held out.
+    per_task : ndarray of shape (n_outputs, n_rows) or None
+        Predictions of the query rows of ``known`` from each group's own rows alone.
     """
 
     theta: MetaParams | None
     history: History | None
-    judgement: Judgement | None
+    known: Judgement | None = None
+    unseen: Judgement | None = None
+    per_task: np.ndarray | None = None
 
 
 def n_folds(n_tasks: int) -> int:
@@ -145,37 +155,38 @@ def learn_fold(
     groups = CompressedGroups.from_tasks(some_tasks(train, options, rng))
     structures = structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml)
     if held is None:
-        theta, history = _descend(
-            fit_mixed(groups, n_outputs, structures[0], reml=options.is_reml),
-            train,
-            None,
-            options,
-            rng,
-            progress,
-        )
-        return Fold(theta, history, None)
+        start = fit_mixed(groups, n_outputs, structures[0], reml=options.is_reml)
+        return Fold(*_descend(start, train, None, options, rng, progress))
     held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
+    strangers = HeldOut.draw(held, (0, 0), options.support, rng)
     mixed = {name: fit_mixed(groups, n_outputs, name, reml=options.is_reml) for name in structures}
-    linear = linear_problem(n_inputs, n_outputs)
-    judgement = Judgement(
+    known, unseen = (_judge_simple(part, train, mixed, options) for part in (held_out, strangers))
+    start = mixed[max(structures, key=known.score)]
+    theta, history = _descend(start, train, held_out, options, rng, progress)
+    if theta is not None:
+        problem = head_problem(n_inputs, n_outputs, options)
+        known = replace(known, network=held_out.densities(problem, theta))
+        unseen = replace(unseen, network=strangers.densities(problem, theta))
+    return Fold(theta, history, known, unseen, per_task_mean(held_out))
+
+
+def _judge_simple(
+    held_out: HeldOut, train: TaskRows, mixed: dict[str, list[MixedModel]], options: LearnOptions
+) -> Judgement:
+    """Predict held-out rows by all members but the network."""
+    problem = linear_problem(train.X.shape[1], train.y.shape[1])
+    return Judgement(
         y=held_out.y,
         weight=held_out.weight,
         group=held_out.group,
         n_groups=held_out.n_groups,
+        pooled=pooled_densities(train, held_out),
         linear={
-            name: held_out.densities(linear, linear_theta(linear, models))
+            name: held_out.densities(problem, linear_theta(problem, models, reml=options.is_reml))
             for name, models in mixed.items()
         },
         network=None,
-        pooled=pooled_mean(train, held_out),
-        per_task=per_task_mean(held_out),
     )
-    start = mixed[max(structures, key=judgement.score)]
-    theta, history = _descend(start, train, held_out, options, rng, progress)
-    if theta is not None:
-        network = held_out.densities(head_problem(n_inputs, n_outputs, options), theta)
-        judgement = replace(judgement, network=network)
-    return Fold(theta, history, judgement)
 
 
 def some_tasks(tasks: TaskRows, options: LearnOptions, rng: np.random.Generator) -> TaskRows:

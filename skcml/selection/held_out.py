@@ -38,7 +38,10 @@ class HeldOut:
     def draw(
         cls, tasks: TaskRows, n_shots: tuple[int, int], support: str, rng: np.random.Generator
     ) -> HeldOut:
-        """Split every task at the fewest, a middling and the largest number of shots."""
+        """Split every task at the fewest, a middling and the largest number of shots.
+
+        ``n_shots=(0, 0)`` gives groups of which nothing is known.
+        """
         sampler = EpisodeSampler(
             tasks,
             n_shots=n_shots,
@@ -47,7 +50,8 @@ class HeldOut:
             batch_size=1,
             rng=rng,
         )
-        shots = np.unique(np.geomspace(*n_shots, 3).round().astype(int))
+        low, high = n_shots
+        shots = np.unique(np.round([low, np.sqrt(low * high), high]).astype(int))
         pieces = np.array_split(np.arange(tasks.n_tasks), -(-tasks.n_tasks // MAX_GROUPS))
         episodes = [sampler.split(piece, int(k)) for k in shots for piece in pieces]
         return cls(episodes, len(shots))
@@ -72,10 +76,10 @@ class HeldOut:
         mean, variance = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return Densities(mean[None], variance[None])
 
-    def score(self, log_density: np.ndarray) -> float:
-        """Return the mean over groups of the mean log density of their query rows."""
-        weight = self.weight
-        return float((weight * log_density.mean((0, 1))).sum() / weight.sum())
+    @property
+    def x(self) -> np.ndarray:
+        """Query features, of shape (n_rows, n_features)."""
+        return np.concatenate([e.x_query[e.w_query > 0] for e in self.episodes])
 
     @property
     def y(self) -> np.ndarray:

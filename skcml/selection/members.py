@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skcml.episodes import EpisodeSampler, TaskRows
+from skcml.episodes import Episode, EpisodeSampler, TaskRows
 from skcml.mixed_model import (
     STRUCTURES,
     CompressedGroups,
@@ -17,7 +17,7 @@ from skcml.mixed_model import (
     fit_mixed_model,
 )
 from skcml.outer_loop import History, OuterOptions, meta_train
-from skcml.problems.head import NOISE_FLOOR, HeadProblem, noise_variance
+from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 from skcml.selection.held_out import HeldOut
@@ -68,7 +68,8 @@ def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> HeadPr
     """Return the network's inner problem."""
     body = MLPBody(n_inputs, options.hidden_layer_sizes, options.activation)
     mask = factor_mask(body.n_features, options.prior_covariance)
-    return HeadProblem(body, mask, n_outputs, options.meta_loss)
+    floor = LOSS_NOISE_FLOOR if options.meta_loss == "loss" else NOISE_FLOOR
+    return HeadProblem(body, mask, n_outputs, options.meta_loss, floor)
 
 
 def linear_problem(n_inputs: int, n_outputs: int) -> HeadProblem:
@@ -88,17 +89,23 @@ def factor_mask(n_features: int, prior_covariance: str) -> np.ndarray:
     return np.concatenate([np.eye(n_features, dtype=bool), low_rank], axis=1)
 
 
-def linear_theta(problem: HeadProblem, mixed: Sequence[MixedModel]) -> MetaParams:
-    """Write mixed models into the linear part of a head; the rest is zero."""
+def linear_theta(
+    problem: HeadProblem, mixed: Sequence[MixedModel], *, reml: bool = False
+) -> MetaParams:
+    """Write mixed models into the linear part of a head; the rest is zero.
+
+    Variances are raised to a floor, but for those of a REML fit.
+    """
+    floor = 0.0 if reml else SPREAD_FLOOR
     theta = MetaParams(problem.shapes)
     for output, model in enumerate(mixed):
         n = len(model.omega)
         theta["omega"][output, :n] = model.omega
         sigma = model.factor @ model.factor.T
-        lacking = np.maximum(SPREAD_FLOOR**2 * model.noise - sigma.diagonal(), 0.0)
+        lacking = np.maximum(floor**2 * model.noise - sigma.diagonal(), 0.0)
         factor = cholesky_psd(sigma + np.diag(lacking))
         theta["factor"][output] = _fit_mask(factor, problem.factor_mask)
-        theta["log_noise"][output] = 0.5 * np.log(max(model.noise - NOISE_FLOOR, 1e-12))
+        theta["log_noise"][output] = problem.log_noise(model.noise)
     return theta
 
 
@@ -177,23 +184,22 @@ def train_network(
         on_step=on_step,
     )
     if options.meta_loss == "loss":
-        _calibrate(problem, theta, sampler)
+        episodes = [sampler.draw() for _ in range(10)] if held_out is None else held_out.episodes
+        _calibrate(problem, theta, episodes)
     return theta, history
 
 
-def _calibrate(problem: HeadProblem, theta: MetaParams, sampler: EpisodeSampler) -> None:
+def _calibrate(problem: HeadProblem, theta: MetaParams, episodes: Sequence[Episode]) -> None:
     """Scale noise and prior by one factor, which no prediction sees, until errors fit them.
 
     A squared loss learns the ratio of the two only.
     """
     density = replace(problem, meta_loss="log_predictive")
     ratios = []
-    for _ in range(10):
-        episode = sampler.draw()
+    for episode in episodes:
         mean, variance = density.predict(theta, episode)
         weight = episode.w_query / episode.w_query.sum()
         ratios.append((weight * (episode.y_query - mean) ** 2 / variance).sum((1, 2)))
     scale = np.mean(ratios, axis=0)
-    noise = np.maximum(scale * noise_variance(theta["log_noise"]) - NOISE_FLOOR, 1e-12)
     theta["factor"][...] *= np.sqrt(scale)[:, None, None]
-    theta["log_noise"][...] = 0.5 * np.log(noise)
+    theta["log_noise"][...] = problem.log_noise(scale * problem.noise_variance(theta["log_noise"]))

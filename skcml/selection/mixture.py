@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+# What is mixed, in the order of the weights.
+MEMBERS = ("pooled", "mixed_model", "networks")
 # A member below this weight costs time at every prediction and changes none of them.
 PRUNE_BELOW = 0.02
 # Samples of the Bayesian bootstrap over groups.
@@ -87,6 +89,33 @@ def _best_weights(log_density: np.ndarray, row_weight: np.ndarray) -> np.ndarray
         if moved < 1e-3:
             break
     return weights
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How members are mixed, and what the errors of the mixture look like.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_members, n_outputs)
+        Shares; those of an output add up to one.
+    shape : IntervalShape
+        Of standardised errors.
+    """
+
+    weights: np.ndarray
+    shape: IntervalShape
+
+    def share(self, member: str) -> np.ndarray:
+        """Return the shares of one member, of shape (n_outputs,)."""
+        return self.weights[MEMBERS.index(member)]
+
+    @classmethod
+    def of_one(cls, member: str, n_outputs: int) -> Mixture:
+        """Return the mixture that holds one member only, and believes it."""
+        weights = np.zeros((len(MEMBERS), n_outputs))
+        weights[MEMBERS.index(member)] = 1.0
+        return cls(weights, IntervalShape.gaussian(n_outputs))
 
 
 def moments(mean: np.ndarray, variance: Any, weights: np.ndarray) -> tuple[np.ndarray, Any]:

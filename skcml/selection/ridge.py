@@ -7,19 +7,20 @@ import numpy as np
 from skcml.heads import Heads
 from skcml.problems.mlp import MLPBody
 
-# The intercept is not penalised: its prior standard deviation, in standard deviations of y.
+# The intercept is not penalised: its prior standard deviation, relative to the noise, and to the
+# other coefficients'.
 FLAT = 1e3
 
 
-def ridge_heads(n_inputs: int, n_outputs: int) -> Heads:
-    """Return the head whose posterior mean is ridge regression with a penalty of one.
+def ridge_heads(n_inputs: int, n_outputs: int, penalty: float = 1.0) -> Heads:
+    """Return the head whose posterior mean is ridge regression.
 
-    Coefficients of standardised inputs have unit prior variance in units of the noise, the
-    intercept an all but flat prior; `Heads.with_precision` sets another penalty.
+    In units of the noise, coefficients of standardised inputs have the prior variance
+    ``1 / penalty``, the intercept an all but flat prior.
     """
     body = MLPBody(n_inputs)
-    scale = np.ones(body.n_features)
-    scale[0] = FLAT
+    scale = np.full(body.n_features, penalty**-0.5)
+    scale[0] = FLAT * max(1.0, penalty**-0.5)
     return Heads(
         body,
         {},

@@ -1,0 +1,131 @@
+"""Learning from many tasks: members on folds of groups, then the verdict, then what is kept.
+
+The network of each fold is kept. It has been judged on groups that it has not seen, and together
+the networks are steadier than one that is learned again on everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from skcml.episodes import TaskRows
+from skcml.heads import Heads
+from skcml.mixed_model import CompressedGroups, MixedModel
+from skcml.problems.meta_params import MetaParams
+from skcml.selection.baselines import pooled_heads
+from skcml.selection.folds import Fold, Progress, learn_fold, some_tasks, split_tasks
+from skcml.selection.members import (
+    fit_mixed,
+    head_problem,
+    linear_problem,
+    linear_theta,
+    structures_for,
+)
+from skcml.selection.mixture import Mixture
+from skcml.selection.options import LearnOptions
+from skcml.selection.verdict import best_structure, weigh
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `meta_fit` learned, in standardised units.
+
+    Attributes
+    ----------
+    members : dict of str to Heads
+        By the names of `MEMBERS`: the linear mixed model of all groups and, unless they weigh
+        nothing, the pooled model of all groups and the networks, one per fold.
+    known, unseen : Mixture
+        For groups of which rows are known, and for others.
+    mixed : list of MixedModel
+        The mixed model of each output.
+    gain : dict of str to float, or None
+        Held-out root mean squared errors; None where nothing was held out.
+    histories : list of dict
+        One per descent.
+    """
+
+    members: dict[str, Heads]
+    known: Mixture
+    unseen: Mixture
+    mixed: list[MixedModel]
+    gain: dict[str, float] | None
+    histories: list[dict[str, Any]]
+
+
+def learn(
+    tasks: TaskRows,
+    validation: TaskRows | None,
+    options: LearnOptions,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> Learned:
+    """Learn from many tasks.
+
+    Parameters
+    ----------
+    tasks : TaskRows
+        Standardised; at least two, one of which has at least two rows.
+    validation : TaskRows or None
+        The user's own tasks to judge by, of at least two rows each.
+    options : LearnOptions
+    rng : numpy.random.Generator
+    progress : Progress, optional
+        Followed in this process: with it, folds are not spread over processes.
+
+    Returns
+    -------
+    Learned
+    """
+    splits = split_tasks(tasks, validation, options, rng)
+    jobs = [
+        (train, held, options, seed, progress)
+        for (train, held), seed in zip(splits, rng.spawn(len(splits)), strict=True)
+    ]
+    n_jobs = options.n_jobs if progress is None else None
+    folds = Parallel(n_jobs=n_jobs)(delayed(_learn_on_one_thread)(*job) for job in jobs)
+    thetas = [fold.theta for fold in folds if fold.theta is not None]
+
+    n_inputs, n_outputs = tasks.X.shape[1], tasks.y.shape[1]
+    structure = best_structure(
+        [fold.known for fold in folds if fold.known is not None],
+        structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml),
+    )
+    groups = CompressedGroups.from_tasks(some_tasks(tasks, options, rng))
+    mixed = fit_mixed(groups, n_outputs, structure, reml=options.is_reml)
+    known = Mixture.of_one("networks" if thetas else "mixed_model", n_outputs)
+    unseen, gain = Mixture.of_one("mixed_model", n_outputs), None
+    if all(fold.known is not None for fold in folds):
+        known, unseen, gain = weigh(folds, structure, rng, reml=options.is_reml)
+    problem = linear_problem(n_inputs, n_outputs)
+    linear = linear_theta(problem, mixed, reml=options.is_reml)
+    members = {"mixed_model": Heads.stack(problem, [linear])}
+    if unseen.share("pooled").any():
+        members["pooled"] = pooled_heads(tasks)
+    if known.share("networks").any() or unseen.share("networks").any():
+        members["networks"] = Heads.stack(head_problem(n_inputs, n_outputs, options), thetas)
+    histories = [asdict(fold.history) for fold in folds if fold.history is not None]
+    return Learned(members, known, unseen, mixed, gain, histories)
+
+
+def _learn_on_one_thread(*job: Any) -> Fold:
+    """Learn a fold as it is learned in this process: more threads sum in another order."""
+    with threadpool_limits(1):
+        return learn_fold(*job)
+
+
+def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:
+    """Return what has been learned in the middle of a descent: one network, unjudged."""
+    n_inputs, n_outputs = len(mixed[0].omega) - 1, len(mixed)
+    linear = linear_problem(n_inputs, n_outputs)
+    members = {
+        "mixed_model": Heads.stack(linear, [linear_theta(linear, mixed)]),
+        "networks": Heads.stack(head_problem(n_inputs, n_outputs, options), [theta]),
+    }
+    known, unseen = (Mixture.of_one(name, n_outputs) for name in ("networks", "mixed_model"))
+    return Learned(members, known, unseen, mixed, None, [])

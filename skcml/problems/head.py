@@ -41,7 +41,7 @@ from skcml.problems.mlp import MLPBody
 
 # The noise variance cannot fall below this (outputs are standardised): noise-free data would
 # otherwise drive the log density, and the conditioning of every solve, to infinity.
-NOISE_FLOOR = 3e-7
+NOISE_FLOOR = 1e-6
 # A squared error has no such pull, and sees the noise relative to the prior only.
 LOSS_NOISE_FLOOR = 1e-9
 

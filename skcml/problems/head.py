@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,8 +36,8 @@ from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
 from skcml.least_squares import LeastSquares
 from skcml.problems.base import Term
+from skcml.problems.features import Features, LinearHead, RowCotangents
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.mlp import MLPBody
 
 # The noise variance cannot fall below this (outputs are standardised): noise-free data would
 # otherwise drive the log density, and the conditioning of every solve, to infinity.
@@ -47,21 +47,13 @@ LOSS_NOISE_FLOOR = 1e-9
 
 
 @dataclass(frozen=True)
-class HeadBatch:
-    """An episode in the body's features. S support rows, Q query rows, K features, P columns.
+class HeadBatch(Features):
+    """An episode in the body's features, and its free phase.
 
     Attributes
     ----------
-    z : array of shape (n_tasks * (S + Q), K)
-        Features of all rows: those of the support, then those of the query.
-    tape : sequence of arrays
-        What the body remembers for its gradient.
-    a_support, a_query : array of shape (n_outputs, n_tasks, S or Q, P)
-        Features in whitened coordinates.
     r_support, r_query : array of shape (n_outputs, n_tasks, S or Q)
         What the prior mean leaves of y.
-    w_support, w_query : array of shape (n_tasks, S or Q)
-        Row weights; those of the query sum to one in each task (to zero if all are zero).
     noise : array of shape (n_outputs, 1, 1)
         Noise variance.
     system : LeastSquares
@@ -72,14 +64,8 @@ class HeadBatch:
         Predictive variance; one where the loss does not know of it.
     """
 
-    z: Array
-    tape: Sequence[Array]
-    a_support: Array
-    a_query: Array
     r_support: Array
     r_query: Array
-    w_support: Array
-    w_query: Array
     noise: Array
     system: LeastSquares
     b_query: Array
@@ -87,7 +73,7 @@ class HeadBatch:
 
 
 @dataclass(frozen=True)
-class HeadProblem:
+class HeadProblem(LinearHead):
     """Energy, loss and their gradients for a Gaussian head on a body's features.
 
     Parameters
@@ -102,22 +88,14 @@ class HeadProblem:
         What no noise variance falls below.
     """
 
-    body: MLPBody
-    factor_mask: np.ndarray
-    n_outputs: int = 1
     meta_loss: str = "log_predictive"
     noise_floor: float = NOISE_FLOOR
+    is_quadratic: ClassVar[bool] = True
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the meta-parameters."""
-        n_features, n_columns = self.factor_mask.shape
-        return {
-            **self.body.shapes,
-            "omega": (self.n_outputs, n_features),
-            "factor": (self.n_outputs, n_features, n_columns),
-            "log_noise": (self.n_outputs,),
-        }
+        return {**super().shapes, "log_noise": (self.n_outputs,)}
 
     def noise_variance(self, log_noise: Array) -> Array:
         """Return the noise variance of each output."""
@@ -130,41 +108,20 @@ class HeadProblem:
 
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> HeadBatch:
         """Pass all rows through the body once and factorise the free phase."""
-        n_tasks, n_support = episode.w_support.shape
-        n_query, n_inputs = episode.x_query.shape[1:]
-        xp = namespace(episode.x_support)
-        cut = n_tasks * n_support
-        x = xp.concatenate(
-            [
-                episode.x_support.reshape(cut, n_inputs),
-                episode.x_query.reshape(n_tasks * n_query, n_inputs),
-            ]
-        )
-        z, tape = self.body.forward(theta, x)
-        whitened = z @ theta["factor"]
-        mean = (z @ theta["omega"][..., None])[..., 0]
-        support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
-        # Every length by its name: an episode may have no support row.
-        a_support = whitened[:, :cut].reshape(*support, whitened.shape[-1])
-        a_query = whitened[:, cut:].reshape(*query, whitened.shape[-1])
+        features = self.features(theta, episode)
+        xp = namespace(features.z)
         noise = self.noise_variance(theta["log_noise"])[:, None, None]
-        r_support = episode.y_support - mean[:, :cut].reshape(support)
-        system = LeastSquares.factorize(a_support, r_support, episode.w_support / noise)
+        r_support = episode.y_support - features.mean_support
+        system = LeastSquares.factorize(features.a_support, r_support, episode.w_support / noise)
         b_query = v_query = xp.ones_like(episode.y_query)
         if self.meta_loss == "log_predictive":
-            b_query = system.solve_h(a_query)
+            b_query = system.solve_h(features.a_query)
             # Rounding may not take the variance below the noise.
-            v_query = noise + xp.clip((a_query * b_query).sum(-1), 0.0, None)
-        total = episode.w_query.sum(-1)[:, None]
+            v_query = noise + xp.clip((features.a_query * b_query).sum(-1), 0.0, None)
         return HeadBatch(
-            z=z,
-            tape=tape,
-            a_support=a_support,
-            a_query=a_query,
+            **vars(features),
             r_support=r_support,
-            r_query=episode.y_query - mean[:, cut:].reshape(query),
-            w_support=episode.w_support,
-            w_query=episode.w_query / (total + (total == 0)),
+            r_query=episode.y_query - features.mean_query,
             noise=noise,
             system=system,
             b_query=b_query,
@@ -224,20 +181,10 @@ class HeadProblem:
         self, terms: Sequence[Term], theta: Mapping[str, Array], batch: HeadBatch
     ) -> MetaParams:
         """Return the theta-gradient of the weighted sum: residual times feature, summed."""
-        n_outputs, _, n_columns = theta["factor"].shape
         grad = MetaParams(self.shapes)
         support, query, noise = self._cotangents(terms, batch)
-        xp = namespace(batch.z)
-        g_mean = xp.concatenate([c.mean.reshape(n_outputs, -1) for c in (support, query)], axis=1)
-        g_whitened = xp.concatenate(
-            [c.whitened.reshape(n_outputs, -1, n_columns) for c in (support, query)], axis=1
-        )
-        grad["omega"][...] = to_numpy(g_mean @ batch.z)
-        grad["factor"][...] = to_numpy(batch.z.mT @ g_whitened) * self.factor_mask
         grad["log_noise"][...] = to_numpy(2 * (batch.noise[:, 0, 0] - self.noise_floor) * noise)
-        if self.body.shapes:
-            g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
-            self.body.backward(theta, batch.tape, g_z.sum(0), grad)
+        self.backward(theta, batch, support, query, grad)
         return grad
 
     def _cotangents(
@@ -247,15 +194,15 @@ class HeadProblem:
         energies = [(t.phi, t.energy) for t in terms if t.energy is not None]
         losses = [(t.phi, t.loss) for t in terms if t.loss is not None]
         precision = batch.w_support / batch.noise
-        support = _misfit_cotangents(energies, batch.a_support, batch.r_support, precision)
+        support, squares = _misfit_cotangents(energies, batch.a_support, batch.r_support, precision)
+        noise = -0.5 * (batch.w_support / batch.noise**2 * squares).sum((1, 2))
         precision = batch.w_query / batch.v_query
-        query = _misfit_cotangents(losses, batch.a_query, batch.r_query, precision)
-        noise = -0.5 * (batch.w_support / batch.noise**2 * support.squares).sum((1, 2))
+        query, squares = _misfit_cotangents(losses, batch.a_query, batch.r_query, precision)
         if self.meta_loss == "loss" or not losses:
             return support, query, noise
         # The direct term: dv = dsigma2 + 2 b.da - b.dH b, with b = H^-1 a and H = I + A'DA.
         total = sum(coefficient for _, coefficient in losses)[:, None]
-        kappa = 0.5 * precision * (total - query.squares / batch.v_query)
+        kappa = 0.5 * precision * (total - squares / batch.v_query)
         moved = batch.a_support @ batch.b_query.mT
         weighted = (batch.w_support / batch.noise)[..., None] * moved * kappa[..., None, :]
         query.whitened[...] += 2 * kappa[..., None] * batch.b_query
@@ -264,28 +211,17 @@ class HeadProblem:
         return support, query, noise
 
 
-class RowCotangents(NamedTuple):
-    """Derivatives with respect to the rows of a batch.
+def _misfit_cotangents(
+    phases: Sequence[tuple[Array, Array]], a: Array, r: Array, precision: Array
+) -> tuple[RowCotangents, Array]:
+    """Differentiate the sum over phases of ``c * precision * (r - a.phi)^2 / 2``.
 
-    Attributes
-    ----------
-    mean : array of shape (n_outputs, n_tasks, n_rows)
-        With respect to the prior mean z'omega of each row.
-    whitened : array of shape (n_outputs, n_tasks, n_rows, P)
-        With respect to a = Lambda'z.
+    Returns
+    -------
+    cotangents : RowCotangents
     squares : array of shape (n_outputs, n_tasks, n_rows)
         The weighted sum of squared residuals.
     """
-
-    mean: Array
-    whitened: Array
-    squares: Array
-
-
-def _misfit_cotangents(
-    phases: Sequence[tuple[Array, Array]], a: Array, r: Array, precision: Array
-) -> RowCotangents:
-    """Differentiate the sum over phases of ``c * precision * (r - a.phi)^2 / 2``."""
     mean, squares = 0.0 * r, 0.0 * r
     whitened = 0.0 * a
     for phi, coefficient in phases:
@@ -295,4 +231,4 @@ def _misfit_cotangents(
         mean -= pull
         squares += weighted * residual
         whitened -= pull[..., None] * phi[..., None, :]
-    return RowCotangents(mean, whitened, squares)
+    return RowCotangents(mean, whitened), squares

@@ -1,0 +1,234 @@
+r"""Batched penalised generalised linear models, the arithmetic under heads for classes and counts.
+
+One problem is
+
+.. math:: \min_u \sum_i w_i \ell(y_i, o_i + A_i u) + \tfrac12 \|u\|^2,
+
+with an offset o and one row of A for each logit; `solve` finds the minimum by Newton's method with
+a step that is halved until the objective falls. Each step is a regularised least-squares problem,
+and its factor that of `LeastSquares`.
+
+`gaussian_posterior` finds the Gaussian q(u) = N(m, V) that is nearest to the posterior in the sense
+of Kullback and Leibler (Opper and Archambeau, Neural Computation 2009): the same conditions, with
+costs and curvatures expected under the doubt that q leaves about each row. Where rows are few, its
+mean is nearer to that of the posterior than the mode is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skcml.least_squares import LeastSquares
+from skcml.likelihoods import Likelihood, cholesky_of_doubt
+
+MAX_HALVINGS = 40
+# Rounds in which a Gaussian posterior's covariance follows its mean.
+MAX_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class GLM:
+    """A batch of problems: L logits, t tasks, n rows, P columns.
+
+    Attributes
+    ----------
+    likelihood : Likelihood
+    design : ndarray of shape (..., L, t, n, P)
+    offset : ndarray of shape (..., L, t, n)
+    y : ndarray of shape (L, t, n)
+    weight : ndarray of shape (t, n)
+        Not negative; a padded row weighs nothing.
+    """
+
+    likelihood: Likelihood
+    design: np.ndarray
+    offset: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+    def eta(self, u: np.ndarray) -> np.ndarray:
+        """Return the linear predictor, of shape (..., L, t, n)."""
+        return self.offset + (self.design @ u[..., None])[..., 0]
+
+    def objective(self, u: np.ndarray, doubt: Any = None) -> np.ndarray:
+        """Return the objective of each task, of shape (..., t)."""
+        cost, _, _ = self.likelihood.expected(self.y, self.eta(u), doubt)
+        return (self.weight * cost).sum(-1) + 0.5 * (u**2).sum((-3, -1))
+
+    def gradient(self, u: np.ndarray, doubt: Any = None) -> tuple[np.ndarray, Any]:
+        """Return the gradient of the objective, of u's shape, and the curvature of each row."""
+        _, mean, curvature = self.likelihood.expected(self.y, self.eta(u), doubt)
+        pull = self.weight * (mean - self.y)
+        return u + (pull[..., None, :] @ self.design)[..., 0, :], curvature
+
+    def factorize(self, curvature: Any) -> Curvature:
+        """Return the factor of I + sum of w A' W A, with W the curvature of each row."""
+        if not self.likelihood.is_coupled:
+            precision = self.weight * curvature
+            zeros = np.zeros_like(precision)
+            return Curvature(LeastSquares.factorize(self.design, zeros, precision), None)
+        # A row for each logit: the root of W takes the place of the root of a precision.
+        n_logits, _, _, n_columns = self.design.shape[-4:]
+        rows = np.moveaxis(self.design, -4, -2)  # (..., t, n, L, P)
+        root = cholesky_of_doubt(curvature)
+        b = (root.mT[..., None] * rows[..., None, :, :]).reshape(
+            *rows.shape[:-3], -1, n_logits * n_columns
+        )
+        precision = np.broadcast_to(self.weight[..., None], rows.shape[:-1])
+        precision = precision.reshape(b.shape[:-1])
+        return Curvature(LeastSquares.factorize(b, np.zeros_like(precision), precision), n_logits)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """H of a batch of problems, factorised.
+
+    Attributes
+    ----------
+    system : LeastSquares
+        One for each logit and task, or one for each task with all its logits.
+    n_logits : int or None
+        How many are coupled; None where they are not.
+    """
+
+    system: LeastSquares
+    n_logits: int | None
+
+    def solve(self, direction: np.ndarray) -> np.ndarray:
+        """Apply the inverse of H to an array of u's shape, (..., L, t, P)."""
+        if self.n_logits is None:
+            return self.system.solve_h(direction[..., None, :])[..., 0, :]
+        joint = np.moveaxis(direction, -3, -2)
+        solved = self.system.solve_h(joint.reshape(*joint.shape[:-2], 1, -1))
+        return np.moveaxis(solved.reshape(joint.shape), -2, -3)
+
+    def doubt(self, design: np.ndarray) -> np.ndarray:
+        """Return the variance A H^-1 A' of rows, (..., L, t, n), or their covariance over logits.
+
+        Parameters
+        ----------
+        design : ndarray of shape (..., L, t, n, P)
+        """
+        if self.n_logits is None:
+            return np.maximum((design * self.system.solve_h(design)).sum(-1), 0.0)
+        rows = np.moveaxis(design, -4, -2)
+        n_columns = rows.shape[-1]
+        covariance = np.empty((*rows.shape[:-1], self.n_logits))
+        for c in range(self.n_logits):
+            one = np.zeros((*rows.shape[:-1], n_columns))
+            one[..., c, :] = rows[..., c, :]
+            solved = self.system.solve_h(one.reshape(*rows.shape[:-2], -1))
+            covariance[..., c] = (solved.reshape(rows.shape) * rows).sum(-1)
+        return 0.5 * (covariance + covariance.mT)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The minimum of a batch of problems.
+
+    Attributes
+    ----------
+    u : ndarray of shape (..., L, t, P)
+    grad_norm : ndarray of shape (..., t)
+        What is left of the objective's gradient.
+    curvature : Curvature
+        At ``u``.
+    n_iter : int
+    """
+
+    u: np.ndarray
+    grad_norm: np.ndarray
+    curvature: Curvature
+    n_iter: int
+
+
+def solve(
+    glm: GLM,
+    *,
+    init: np.ndarray | None = None,
+    doubt: Any = None,
+    tol: float = 1e-9,
+    max_iter: int = 50,
+) -> Solution:
+    """Minimise each task's objective by Newton's method.
+
+    Parameters
+    ----------
+    glm : GLM
+    init : ndarray of shape (..., L, t, P), optional
+        Where to start; zero by default.
+    doubt : ndarray, optional
+        About eta, of each row: the objective is then the expected one.
+    tol : float, default=1e-9
+        A task is done when the norm of its gradient is below this, relative to that at zero if
+        that is above one.
+    max_iter : int, default=50
+
+    Returns
+    -------
+    Solution
+    """
+    u = np.zeros((*glm.offset.shape[:-1], glm.design.shape[-1])) if init is None else init
+    gradient, rows = glm.gradient(u, doubt)
+    bound = tol * np.maximum(_norm(glm.gradient(np.zeros_like(u), doubt)[0]), 1.0)
+    n_iter = 0
+    while (_norm(gradient) > bound).any() and n_iter < max_iter:
+        n_iter += 1
+        step = -glm.factorize(rows).solve(gradient)
+        moved = _fall(glm, u, step, gradient, doubt)
+        if (moved == u).all():
+            break
+        u = moved
+        gradient, rows = glm.gradient(u, doubt)
+    return Solution(u, _norm(gradient), glm.factorize(rows), n_iter)
+
+
+def _fall(
+    glm: GLM, u: np.ndarray, step: np.ndarray, gradient: np.ndarray, doubt: Any
+) -> np.ndarray:
+    """Go along a step, in each task as far as the objective falls as it should."""
+    before = glm.objective(u, doubt)
+    slope = (gradient * step).sum((-3, -1))
+    # Near the minimum rounding hides the fall.
+    slack = 1e-12 * (1 + abs(before))
+    length = np.ones_like(before)
+    for _ in range(MAX_HALVINGS):
+        moved = u + length[..., None, :, None] * step
+        too_far = ~(glm.objective(moved, doubt) <= before + 1e-4 * length * slope + slack)
+        if not too_far.any():
+            return moved
+        length = np.where(too_far, 0.5 * length, length)
+    return np.where(too_far[..., None, :, None], u, moved)
+
+
+def gaussian_posterior(
+    glm: GLM, *, init: np.ndarray | None = None, tol: float = 1e-6, max_rounds: int = MAX_ROUNDS
+) -> tuple[Solution, np.ndarray]:
+    """Return the mean and the curvature of the nearest Gaussian, and its doubt about each row.
+
+    Parameters
+    ----------
+    glm : GLM
+    init : ndarray of shape (..., L, t, P), optional
+    tol : float, default=1e-6
+        Stop when no doubt moves by more, relative to one plus itself.
+    max_rounds : int, default=100
+    """
+    found = solve(glm, init=init, tol=1e-3)
+    doubt = found.curvature.doubt(glm.design)
+    for _ in range(max_rounds):
+        found = solve(glm, init=found.u, doubt=doubt, tol=1e-9, max_iter=2)
+        updated = found.curvature.doubt(glm.design)
+        moved = abs(updated - doubt) / (1 + abs(doubt))
+        doubt = updated
+        if moved.max(initial=0.0) < tol:
+            break
+    return solve(glm, init=found.u, doubt=doubt), doubt
+
+
+def _norm(gradient: np.ndarray) -> np.ndarray:
+    """Return the norm of each task's gradient, of shape (..., t)."""
+    return (gradient**2).sum((-3, -1)) ** 0.5

@@ -1,0 +1,139 @@
+r"""What all heads share: rows as features, in whitened coordinates, and the way back.
+
+A row with features z has the linear predictor :math:`z^\top (\omega + \Lambda u)`: its prior mean
+:math:`z^\top \omega` plus :math:`a^\top u`, with :math:`a = \Lambda^\top z`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from skcml.arrays import Array, namespace, to_numpy
+from skcml.episodes import Episode
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.mlp import MLPBody
+
+
+@dataclass(frozen=True)
+class Features:
+    """The rows of an episode. S support rows, Q query rows, K features, P columns.
+
+    Attributes
+    ----------
+    z : array of shape (n_tasks * (S + Q), K)
+        Features of all rows: those of the support, then those of the query.
+    tape : sequence of arrays
+        What the body remembers for its gradient.
+    a_support, a_query : array of shape (n_outputs, n_tasks, S or Q, P)
+        Features in whitened coordinates.
+    mean_support, mean_query : array of shape (n_outputs, n_tasks, S or Q)
+        Prior mean of the linear predictor.
+    w_support, w_query : array of shape (n_tasks, S or Q)
+        Row weights; those of the query sum to one in each task (to zero if all are zero).
+    """
+
+    z: Array
+    tape: Sequence[Array]
+    a_support: Array
+    a_query: Array
+    mean_support: Array
+    mean_query: Array
+    w_support: Array
+    w_query: Array
+
+
+class RowCotangents(NamedTuple):
+    """Derivatives with respect to the rows of a batch.
+
+    Attributes
+    ----------
+    mean : array of shape (n_outputs, n_tasks, n_rows)
+        With respect to the prior mean z'omega of each row.
+    whitened : array of shape (n_outputs, n_tasks, n_rows, P)
+        With respect to a = Lambda'z.
+    """
+
+    mean: Array
+    whitened: Array
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """The body and the linear map of a head.
+
+    Parameters
+    ----------
+    body : MLPBody
+    factor_mask : ndarray of shape (K, P), bool
+        Which entries of the prior factor are learned; the others stay zero.
+    n_outputs : int
+    """
+
+    body: MLPBody
+    factor_mask: np.ndarray
+    n_outputs: int = 1
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the meta-parameters."""
+        n_features, n_columns = self.factor_mask.shape
+        return {
+            **self.body.shapes,
+            "omega": (self.n_outputs, n_features),
+            "factor": (self.n_outputs, n_features, n_columns),
+        }
+
+    def features(self, theta: Mapping[str, Array], episode: Episode) -> Features:
+        """Pass all rows through the body once."""
+        n_tasks, n_support = episode.w_support.shape
+        n_query, n_inputs = episode.x_query.shape[1:]
+        xp = namespace(episode.x_support)
+        cut = n_tasks * n_support
+        x = xp.concatenate(
+            [
+                episode.x_support.reshape(cut, n_inputs),
+                episode.x_query.reshape(n_tasks * n_query, n_inputs),
+            ]
+        )
+        z, tape = self.body.forward(theta, x)
+        whitened = z @ theta["factor"]
+        mean = (z @ theta["omega"][..., None])[..., 0]
+        support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
+        total = episode.w_query.sum(-1)[:, None]
+        # Every length by its name: an episode may have no support row.
+        return Features(
+            z=z,
+            tape=tape,
+            a_support=whitened[:, :cut].reshape(*support, whitened.shape[-1]),
+            a_query=whitened[:, cut:].reshape(*query, whitened.shape[-1]),
+            mean_support=mean[:, :cut].reshape(support),
+            mean_query=mean[:, cut:].reshape(query),
+            w_support=episode.w_support,
+            w_query=episode.w_query / (total + (total == 0)),
+        )
+
+    def backward(
+        self,
+        theta: Mapping[str, Array],
+        features: Features,
+        support: RowCotangents,
+        query: RowCotangents,
+        grad: MetaParams,
+    ) -> None:
+        """Write what the rows' derivatives mean for head and body into ``grad``."""
+        n_outputs, _, n_columns = theta["factor"].shape
+        z = features.z
+        xp = namespace(z)
+        g_mean = xp.concatenate([c.mean.reshape(n_outputs, -1) for c in (support, query)], axis=1)
+        g_whitened = xp.concatenate(
+            [c.whitened.reshape(n_outputs, -1, n_columns) for c in (support, query)], axis=1
+        )
+        grad["omega"][...] = to_numpy(g_mean @ z)
+        grad["factor"][...] = to_numpy(z.mT @ g_whitened) * self.factor_mask
+        if self.body.shapes:
+            g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
+            self.body.backward(theta, features.tape, g_z.sum(0), grad)

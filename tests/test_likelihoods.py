@@ -1,0 +1,134 @@
+"""Likelihoods: costs, derivatives and expectations against closed forms and brute force."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from scipy import integrate, stats
+
+from skcml.likelihoods import (
+    MAX_LOG_RATE,
+    N_POINTS,
+    Bernoulli,
+    Categorical,
+    Poisson,
+    cholesky_of_doubt,
+    normal_points,
+)
+
+RNG = np.random.default_rng(0)
+ETA = RNG.normal(size=(3, 4, 5)) * 2
+ONE_HOT = np.moveaxis(np.eye(3)[RNG.integers(3, size=(4, 5))], -1, 0)
+CASES = {
+    "bernoulli": (Bernoulli(), RNG.integers(2, size=ETA.shape).astype(float)),
+    "poisson": (Poisson(), RNG.poisson(2.0, size=ETA.shape).astype(float)),
+    "categorical": (Categorical(), ONE_HOT),
+}
+EACH = pytest.mark.parametrize("name", CASES)
+
+
+def test_costs_are_negative_log_probabilities():
+    likelihood, y = CASES["bernoulli"]
+    p = 1 / (1 + np.exp(-ETA))
+    assert_allclose(likelihood.nll(y, ETA), -stats.bernoulli.logpmf(y, p).sum(0))
+    likelihood, y = CASES["poisson"]
+    assert_allclose(likelihood.nll(y, ETA), -stats.poisson.logpmf(y, np.exp(ETA)).sum(0))
+    likelihood, y = CASES["categorical"]
+    p = np.exp(ETA) / np.exp(ETA).sum(0)
+    assert_allclose(likelihood.nll(y, ETA), -np.log((y * p).sum(0)))
+
+
+@EACH
+def test_derivatives_are_those_of_the_cost(name):
+    likelihood, y = CASES[name]
+    eta = torch.tensor(ETA, requires_grad=True)
+    likelihood.nll(torch.tensor(y), eta).sum().backward()
+    cost, mean, curvature = likelihood.expected(y, ETA, None)
+    assert_allclose(cost, likelihood.nll(y, ETA))
+    assert_allclose(eta.grad.numpy(), mean - y, atol=1e-12)
+    assert_allclose(likelihood.mean(torch.tensor(ETA)).numpy(), mean)
+    for c in range(3):
+        other = ETA.copy()
+        other[c] += 1e-6
+        slope = (likelihood.mean(other) - mean) / 1e-6
+        expected = np.moveaxis(curvature[..., c], -1, 0) if likelihood.is_coupled else curvature[c]
+        found = slope if likelihood.is_coupled else slope[c]
+        assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
+@pytest.mark.parametrize("doubt", [1e-6, 0.5, 4.0])
+def test_expectations_of_one_predictor_are_integrals(name, doubt):
+    likelihood, _ = CASES[name]
+    y, at = np.full((1, 1, 1), 1.0), np.full((1, 1, 1), 0.7)
+    cost, mean, curvature = likelihood.expected(y, at, np.full((1, 1, 1), doubt))
+
+    def expect(function):
+        width = np.sqrt(doubt)
+        return integrate.quad(
+            lambda e: function(np.full((1, 1, 1), e)).item() * stats.norm.pdf(e, 0.7, width),
+            0.7 - 12 * width,
+            0.7 + 12 * width,
+            points=[0.7],
+        )[0]
+
+    assert cost.item() == pytest.approx(expect(lambda e: likelihood.nll(y, e)), rel=1e-4)
+    assert mean.item() == pytest.approx(expect(likelihood.mean), rel=1e-4)
+    slope = expect(lambda e: likelihood.expected(y, e, None)[2])
+    assert curvature.item() == pytest.approx(slope, rel=2e-3)
+
+
+def test_expectations_of_several_logits_are_integrals():
+    likelihood, y = CASES["categorical"]
+    root = RNG.normal(size=(3, 3)) * 0.7
+    doubt = np.broadcast_to(root @ root.T, (4, 5, 3, 3))
+    cost, mean, curvature = likelihood.expected(y, ETA, doubt)
+    draws = np.random.default_rng(1).normal(size=(20_000, 3)) @ root.T
+    at = ETA[None] + draws[..., None, None]
+    p = likelihood.mean(at)
+    assert_allclose(mean, p.mean(0), atol=0.01)
+    assert_allclose(mean.sum(0), 1.0)
+    assert_allclose(cost, likelihood.nll(y, at).mean(0), atol=0.05)
+    second = np.einsum("sctn,sdtn->tncd", p, p) / len(p)
+    diagonal = np.einsum("sctn,cd->tncd", p, np.eye(3)) / len(p)
+    assert_allclose(curvature, diagonal - second, atol=0.01)
+    assert (np.linalg.eigvalsh(curvature) > -1e-12).all()
+
+
+@EACH
+def test_no_doubt_is_a_doubt_of_zero(name):
+    likelihood, y = CASES[name]
+    shape = (4, 5, 3, 3) if likelihood.is_coupled else ETA.shape
+    for found, plain in zip(
+        likelihood.expected(y, ETA, np.zeros(shape)), likelihood.expected(y, ETA, None), strict=True
+    ):
+        assert_allclose(found, plain, atol=1e-5)
+
+
+@EACH
+def test_far_out_nothing_overflows(name):
+    likelihood, y = CASES[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for eta in (ETA * 1e6, -ETA * 1e6, ETA * 0):
+            for part in likelihood.expected(y, eta, None):
+                assert np.isfinite(part).all()
+    assert Poisson().mean(np.array([1e300])) == np.exp(MAX_LOG_RATE)
+
+
+def test_points_are_those_of_a_standard_normal_and_always_the_same():
+    points = normal_points(3)
+    assert points.shape == (N_POINTS, 3)
+    assert_allclose(points.mean(0), 0.0, atol=1e-12)
+    assert_allclose(points.T @ points / N_POINTS, np.eye(3), atol=0.1)
+    assert (points == normal_points(3)).all()
+
+
+def test_a_singular_doubt_has_a_root():
+    half = RNG.normal(size=(7, 4, 2))
+    doubt = half @ half.mT
+    root = cholesky_of_doubt(doubt)
+    assert_allclose(root @ root.mT, doubt, atol=1e-8)
+    assert np.isfinite(cholesky_of_doubt(np.zeros((2, 3, 3)))).all()

@@ -7,12 +7,15 @@ import torch
 
 from skcml.datasets import make_sinusoid_tasks
 from skcml.episodes import Episode, TaskRows
+from skcml.likelihoods import Bernoulli, Categorical, Poisson
+from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions
 from skcml.solvers.closed_form import closed_form
+from skcml.solvers.newton import newton
 
 BODIES = [(), (7,), (6, 5)]
 
@@ -26,6 +29,16 @@ def head_problem(
     return HeadProblem(body, mask, n_outputs, meta_loss)
 
 
+LIKELIHOODS = {"bernoulli": Bernoulli(), "categorical": Categorical(), "poisson": Poisson()}
+
+
+def glm_problem(kind, hidden=(), n_outputs=None, n_inputs=3):
+    """Return a head with one of `LIKELIHOODS`; of several classes unless told otherwise."""
+    n_outputs = n_outputs or {"bernoulli": 1, "categorical": 3, "poisson": 2}[kind]
+    like = head_problem(hidden, n_outputs, n_inputs=n_inputs)
+    return GLMHeadProblem(like.body, like.factor_mask, n_outputs, LIKELIHOODS[kind])
+
+
 def random_theta(problem, seed=0):
     rng = np.random.default_rng(seed)
     theta = MetaParams(problem.shapes)
@@ -33,7 +46,8 @@ def random_theta(problem, seed=0):
         theta[name][...] = rng.uniform(-0.8, 0.8, shape)
     theta["omega"][...] = rng.normal(size=theta["omega"].shape)
     theta["factor"][...] = rng.normal(size=theta["factor"].shape) * problem.factor_mask * 0.5
-    theta["log_noise"][...] = -0.5 + 0.1 * np.arange(problem.n_outputs)
+    if "log_noise" in theta:
+        theta["log_noise"][...] = -0.5 + 0.1 * np.arange(problem.n_outputs)
     return theta
 
 
@@ -54,6 +68,22 @@ def random_episode(problem, seed=0, n_tasks=4, n_support=5, n_query=6):
         rng.normal(size=(n_outputs, n_tasks, n_query)),
         w_query,
     )
+
+
+def glm_episode(problem, seed=0, **options):
+    """Draw an episode whose y is what the problem's likelihood is about."""
+    episode = random_episode(problem, seed, **options)
+    rng = np.random.default_rng([seed, 5])
+
+    def draw(y):
+        if isinstance(problem.likelihood, Poisson):
+            return rng.poisson(1.5, y.shape).astype(float)
+        if isinstance(problem.likelihood, Bernoulli):
+            return rng.integers(2, size=y.shape).astype(float)
+        return np.moveaxis(np.eye(len(y))[rng.integers(len(y), size=y.shape[1:])], -1, 0)
+
+    y_support, y_query = draw(episode.y_support), draw(episode.y_query)
+    return dataclasses.replace(episode, y_support=y_support, y_query=y_query)
 
 
 def map_episode(function, episode):
@@ -110,9 +140,42 @@ def autograd_meta_gradient(problem, theta, episode, *, fixed_variance=False):
     return gathered(problem, theta), loss.item()
 
 
+def implicit_meta_gradient(problem, theta, episode):
+    """Differentiate the mean query loss at a minimum, by the implicit function theorem.
+
+    A Newton step from the minimum leaves it where it is, and has its derivative in theta.
+
+    Returns
+    -------
+    grad : MetaParams
+    loss : float
+    """
+    minimum = newton(problem, theta, problem.embed(theta, episode)).phi
+    graph = tensors(theta)
+    batch = problem.embed(graph, tensor_episode(episode))
+    phi = torch.tensor(minimum, requires_grad=True)
+    (slope,) = torch.autograd.grad(problem.energy(phi, graph, batch).sum(), phi, create_graph=True)
+    moved = []
+    for t in range(phi.shape[1]):
+
+        def energy(part, t=t):
+            return problem.energy(torch.cat([phi[:, :t], part, phi[:, t + 1 :]], 1), graph, batch)[
+                t
+            ]
+
+        size = phi[:, t].numel()
+        hessian = torch.autograd.functional.hessian(energy, phi[:, t : t + 1]).reshape(size, size)
+        step = torch.linalg.solve(hessian.detach(), slope[:, t].reshape(-1))
+        moved.append(phi[:, t].detach() - step.reshape(phi[:, t].shape))
+    loss = problem.loss(torch.stack(moved, 1), graph, batch).mean()
+    loss.backward()
+    return gathered(problem, graph), loss.item()
+
+
 def solved_loss(problem, theta, episode):
     batch = problem.embed(theta, episode)
-    return problem.loss(closed_form(problem, theta, batch).phi, theta, batch).mean()
+    solver = closed_form if problem.is_quadratic else newton
+    return problem.loss(solver(problem, theta, batch).phi, theta, batch).mean()
 
 
 def relative_error(value, exact):

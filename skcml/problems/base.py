@@ -8,10 +8,11 @@ else of a model: Zucchet et al., NeurIPS 2022 (arXiv 2104.01677), section 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from skcml.arrays import Array
 from skcml.episodes import Episode
+from skcml.glm import GLM
 from skcml.least_squares import LeastSquares
 from skcml.problems.meta_params import MetaParams
 
@@ -38,7 +39,14 @@ class InnerProblem(Protocol):
     A *batch* is an episode as the model sees it; only the problem looks inside. ``phi`` has the
     shape (n_outputs, n_tasks, n_params). Every derivative is a first derivative: no rule that is
     built on this interface can need a second one.
+
+    Attributes
+    ----------
+    is_quadratic : bool
+        Whether E is quadratic in phi: then a contrast is exact however far its phases are apart.
     """
+
+    is_quadratic: ClassVar[bool]
 
     def embed(self, theta: MetaParams, episode: Episode) -> Any:
         """Return the batch: the episode with everything that does not depend on phi."""
@@ -60,6 +68,14 @@ class InnerProblem(Protocol):
 
         All phases of a rule come as terms of one call, so that a network is passed through once.
         """
+
+
+@runtime_checkable
+class GLMProblem(Protocol):
+    """A problem whose augmented energy is that of penalised generalised linear models."""
+
+    def glm(self, theta: MetaParams, batch: Any, beta: Array | float) -> GLM:
+        """Return the augmented energy as a batch of models in phi."""
 
 
 @runtime_checkable

@@ -12,8 +12,8 @@ scheme       estimate                                                       erro
 forward      (A'(beta) - A'(0)) / beta                                      O(beta)
 symmetric    (A'(beta) - A'(-beta)) / 2 beta                                O(beta^2)
 second_order (-3 A'(0) + 4 A'(beta) - A'(2 beta)) / 2 beta                  O(beta^2)
-tangent      (E'(phi + phi') - E'(phi - phi')) / 2 + L'(phi)                none, if E is
-                                                                            quadratic
+tangent      (E'(phi + h phi') - E'(phi - h phi')) / 2 h + L'(phi)          O(h^2); none, if
+                                                                            E is quadratic
 ============ ============================================================== ==========
 
 The tangent form is the limit of beta to 0, taken: :math:`\phi' = -H^{-1} \partial_\phi L` is the
@@ -39,6 +39,8 @@ SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
 ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
 # A nudge away from the target may take this share of beta_lim, which is known to a few percent.
 SAFE_SHARE = 0.9
+# Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
+CONTRAST_WIDTH = 1e-4
 # beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
 MAX_LIMIT = 1e6
 NO_FACTOR = (
@@ -159,11 +161,17 @@ def tangent_terms(
     if free.solve_h is None:
         raise ValueError(NO_FACTOR)
     move = -free.solve_h(problem.loss_phi_grad(free.phi, theta, batch))
-    half = 0.5 + 0 * free.grad_norm
+    one = 1.0 + 0 * free.grad_norm
+    width = one
+    if not problem.is_quadratic:
+        # The error of a contrast falls with the square of its width, until rounding shows.
+        length = (move**2).sum((0, -1)) ** 0.5
+        width = CONTRAST_WIDTH / (length + (length == 0))
+    move = width[:, None] * move
     return [
-        Term(free.phi + move, half, None),
-        Term(free.phi - move, -half, None),
-        Term(free.phi, None, 2 * half),
+        Term(free.phi + move, 0.5 / width, None),
+        Term(free.phi - move, -0.5 / width, None),
+        Term(free.phi, None, one),
     ]
 
 

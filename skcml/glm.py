@@ -55,12 +55,16 @@ class GLM:
 
     def objective(self, u: np.ndarray, doubt: Any = None) -> np.ndarray:
         """Return the objective of each task, of shape (..., t)."""
-        cost, _, _ = self.likelihood.expected(self.y, self.eta(u), doubt)
+        eta = self.eta(u)
+        if doubt is None:
+            cost = self.likelihood.nll(self.y, eta)
+        else:
+            cost = self.likelihood.expected_nll(self.y, eta, doubt)
         return (self.weight * cost).sum(-1) + 0.5 * (u**2).sum((-3, -1))
 
     def gradient(self, u: np.ndarray, doubt: Any = None) -> tuple[np.ndarray, Any]:
         """Return the gradient of the objective, of u's shape, and the curvature of each row."""
-        _, mean, curvature = self.likelihood.expected(self.y, self.eta(u), doubt)
+        mean, curvature = self.likelihood.slopes(self.eta(u), doubt)
         pull = self.weight * (mean - self.y)
         return u + (pull[..., None, :] @ self.design)[..., 0, :], curvature
 
@@ -99,11 +103,15 @@ class Curvature:
 
     def solve(self, direction: np.ndarray) -> np.ndarray:
         """Apply the inverse of H to an array of u's shape, (..., L, t, P)."""
+        return self.solve_rows(direction[..., None, :])[..., 0, :]
+
+    def solve_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Apply the inverse of H to n directions of each task, (..., L, t, n, P)."""
         if self.n_logits is None:
-            return self.system.solve_h(direction[..., None, :])[..., 0, :]
-        joint = np.moveaxis(direction, -3, -2)
-        solved = self.system.solve_h(joint.reshape(*joint.shape[:-2], 1, -1))
-        return np.moveaxis(solved.reshape(joint.shape), -2, -3)
+            return self.system.solve_h(rows)
+        joint = np.moveaxis(rows, -4, -2)
+        solved = self.system.solve_h(joint.reshape(*joint.shape[:-2], -1))
+        return np.moveaxis(solved.reshape(joint.shape), -2, -4)
 
     def doubt(self, design: np.ndarray) -> np.ndarray:
         """Return the variance A H^-1 A' of rows, (..., L, t, n), or their covariance over logits.
@@ -114,15 +122,26 @@ class Curvature:
         """
         if self.n_logits is None:
             return np.maximum((design * self.system.solve_h(design)).sum(-1), 0.0)
-        rows = np.moveaxis(design, -4, -2)
-        n_columns = rows.shape[-1]
-        covariance = np.empty((*rows.shape[:-1], self.n_logits))
+        columns = []
         for c in range(self.n_logits):
-            one = np.zeros((*rows.shape[:-1], n_columns))
-            one[..., c, :] = rows[..., c, :]
-            solved = self.system.solve_h(one.reshape(*rows.shape[:-2], -1))
-            covariance[..., c] = (solved.reshape(rows.shape) * rows).sum(-1)
+            one = np.zeros_like(design)
+            one[..., c, :, :, :] = design[..., c, :, :, :]
+            columns.append(np.moveaxis((self.solve_rows(one) * design).sum(-1), -3, -1))
+        covariance = np.stack(columns, axis=-1)
         return 0.5 * (covariance + covariance.mT)
+
+    def covariance(self, n_columns: int) -> np.ndarray:
+        """Return the blocks of the inverse of H within each logit, (..., L, t, P, P)."""
+        if self.n_logits is None:
+            shape = (*self.system.design.shape[:-2], n_columns, n_columns)
+            return self.system.solve_h(np.broadcast_to(np.eye(n_columns), shape))
+        shape = (*self.system.design.shape[:-3], self.n_logits, self.system.design.shape[-3])
+        blocks = np.empty((*shape, n_columns, n_columns))
+        for c in range(self.n_logits):
+            one = np.zeros_like(blocks)
+            one[..., c, :, :, :] = np.eye(n_columns)
+            blocks[..., c, :, :, :] = self.solve_rows(one)[..., c, :, :, :]
+        return blocks
 
 
 @dataclass(frozen=True)
@@ -163,8 +182,8 @@ def solve(
     doubt : ndarray, optional
         About eta, of each row: the objective is then the expected one.
     tol : float, default=1e-9
-        A task is done when the norm of its gradient is below this, relative to that at zero if
-        that is above one.
+        A task is done when the norm of its gradient is below this, relative to that at the start
+        if that is above one.
     max_iter : int, default=50
 
     Returns
@@ -173,17 +192,23 @@ def solve(
     """
     u = np.zeros((*glm.offset.shape[:-1], glm.design.shape[-1])) if init is None else init
     gradient, rows = glm.gradient(u, doubt)
-    bound = tol * np.maximum(_norm(glm.gradient(np.zeros_like(u), doubt)[0]), 1.0)
+    left = _norm(gradient)
+    bound = tol * np.maximum(left, 1.0)
     n_iter = 0
-    while (_norm(gradient) > bound).any() and n_iter < max_iter:
+    while (left > bound).any() and n_iter < max_iter:
         n_iter += 1
         step = -glm.factorize(rows).solve(gradient)
-        moved = _fall(glm, u, step, gradient, doubt)
-        if (moved == u).all():
+        moved = u + step
+        gradient_there, rows = glm.gradient(moved, doubt)
+        # The objective is strongly convex: where the gradient shrinks, the minimum is nearer.
+        if not (_norm(gradient_there) <= np.maximum(0.5 * left, bound)).all():
+            moved = _fall(glm, u, step, gradient, doubt)
+            gradient_there, rows = glm.gradient(moved, doubt)
+        is_stuck = (moved == u).all()
+        u, gradient, left = moved, gradient_there, _norm(gradient_there)
+        if is_stuck:
             break
-        u = moved
-        gradient, rows = glm.gradient(u, doubt)
-    return Solution(u, _norm(gradient), glm.factorize(rows), n_iter)
+    return Solution(u, left, glm.factorize(rows), n_iter)
 
 
 def _fall(
@@ -220,13 +245,13 @@ def gaussian_posterior(
     found = solve(glm, init=init, tol=1e-3)
     doubt = found.curvature.doubt(glm.design)
     for _ in range(max_rounds):
-        found = solve(glm, init=found.u, doubt=doubt, tol=1e-9, max_iter=2)
+        found = solve(glm, init=found.u, doubt=doubt, max_iter=1)
         updated = found.curvature.doubt(glm.design)
         moved = abs(updated - doubt) / (1 + abs(doubt))
         doubt = updated
         if moved.max(initial=0.0) < tol:
             break
-    return solve(glm, init=found.u, doubt=doubt), doubt
+    return found, doubt
 
 
 def _norm(gradient: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ Each does the same under a Gaussian doubt about :math:`\eta`, :math:`E[\ell(y, \
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -46,15 +48,18 @@ class Likelihood(Protocol):
     def mean(self, eta: Array) -> Array:
         """Return the mean of y, of the shape of eta."""
 
-    def expected(self, y: Array, eta: np.ndarray, doubt: Any) -> tuple[Any, Any, Any]:
-        """Return expected cost, mean and curvature under a Gaussian doubt about eta.
+    def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """Return the expected negative log likelihood, (..., n_tasks, n_rows).
 
         Parameters
         ----------
         y, eta : ndarray of shape (..., n_logits, n_tasks, n_rows)
-        doubt : ndarray or None
-            Variance, or covariance, of eta; None for none.
+        doubt : ndarray
+            Variance, or covariance, of eta.
         """
+
+    def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
+        """Return mean and curvature, expected if there is a doubt about eta."""
 
 
 class Bernoulli:
@@ -72,20 +77,19 @@ class Bernoulli:
         """Return the probability of 1."""
         return 0.5 * (1 + namespace(eta).tanh(0.5 * eta))
 
-    def expected(self, y: Array, eta: np.ndarray, doubt: Any) -> tuple[Any, Any, Any]:
+    def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """See `Likelihood`; by Gauss-Hermite quadrature."""
+        at = eta + _NODES[:, *(None,) * eta.ndim] * np.sqrt(doubt)
+        return np.tensordot(_NODE_WEIGHTS, self.nll(y, at), 1)
+
+    def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
         """See `Likelihood`; by Gauss-Hermite quadrature."""
         if doubt is None:
             p = self.mean(eta)
-            return self.nll(y, eta), p, p * (1 - p)
-        cost, mean, curvature = 0.0, 0.0, 0.0
-        width = np.sqrt(doubt)
-        for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-            at = eta + node * width
-            p = self.mean(at)
-            cost = cost + weight * self.nll(y, at)
-            mean = mean + weight * p
-            curvature = curvature + weight * p * (1 - p)
-        return cost, mean, curvature
+            return p, p * (1 - p)
+        p = self.mean(eta + _NODES[:, *(None,) * eta.ndim] * np.sqrt(doubt))
+        mean = np.tensordot(_NODE_WEIGHTS, p, 1)
+        return mean, mean - np.tensordot(_NODE_WEIGHTS, p * p, 1)
 
 
 class Poisson:
@@ -102,10 +106,14 @@ class Poisson:
         xp = namespace(eta)
         return xp.exp(xp.clip(eta, None, MAX_LOG_RATE))
 
-    def expected(self, y: Array, eta: np.ndarray, doubt: Any) -> tuple[Any, Any, Any]:
+    def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; the expected rate is known: exp(m + v / 2)."""
+        return (self.mean(eta + 0.5 * doubt) - y * eta + _log_factorial(y)).sum(-3)
+
+    def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
+        """See `Likelihood`."""
         rate = self.mean(eta if doubt is None else eta + 0.5 * doubt)
-        return (rate - y * eta + _log_factorial(y)).sum(-3), rate, rate
+        return rate, rate
 
 
 class Categorical:
@@ -126,23 +134,29 @@ class Categorical:
         odds = xp.exp(eta - xp.amax(eta, -3)[..., None, :, :])
         return odds / odds.sum(-3)[..., None, :, :]
 
-    def expected(self, y: Array, eta: np.ndarray, doubt: Any) -> tuple[Any, Any, Any]:
+    def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """See `Likelihood`; by quasi-random points."""
+        return sum(self.nll(y, at) for at in _points_about(eta, doubt)) / N_POINTS
+
+    def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
         """See `Likelihood`; by quasi-random points."""
         if doubt is None:
             p = self.mean(eta)
-            return self.nll(y, eta), p, _spread(p, _outer(p))
-        cost: Any = 0.0
+            return p, _spread(p, _outer(p))
         mean: Any = 0.0
         second: Any = 0.0
-        root = cholesky_of_doubt(doubt)
-        points = normal_points(eta.shape[-3])
-        for point in points:
-            at = eta + np.moveaxis(root @ point, -1, -3)
+        for at in _points_about(eta, doubt):
             p = self.mean(at)
-            cost = cost + self.nll(y, at) / len(points)
-            mean = mean + p / len(points)
-            second = second + _outer(p) / len(points)
-        return cost, mean, _spread(mean, second)
+            mean = mean + p / N_POINTS
+            second = second + _outer(p) / N_POINTS
+        return mean, _spread(mean, second)
+
+
+def _points_about(eta: np.ndarray, doubt: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield eta at each of the points, one at a time: all together would fill the memory."""
+    root = cholesky_of_doubt(doubt)
+    for point in normal_points(eta.shape[-3]):
+        yield eta + np.moveaxis(root @ point, -1, -3)
 
 
 def _log_factorial(y: Array) -> Array:
@@ -156,6 +170,7 @@ def cholesky_of_doubt(doubt: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(doubt + (1e-10 * trace + 1e-12) * np.eye(size))
 
 
+@cache
 def normal_points(dimension: int) -> np.ndarray:
     """Return quasi-random points, always the same, of a standard normal: (N_POINTS, dimension)."""
     sobol = stats.qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(0))

@@ -19,33 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
-
-STRUCTURES = ("full", "diagonal", "intercept")
-
-
-@dataclass(frozen=True)
-class MixedModel:
-    r"""Estimates for one output.
-
-    Attributes
-    ----------
-    omega : ndarray of shape (n_columns,)
-        Fixed effects, the intercept first.
-    factor : ndarray of shape (n_columns, n_columns)
-        Lower-triangular :math:`\Lambda` of the random effects' covariance.
-    noise : float
-        Residual variance.
-    structure : {"full", "diagonal", "intercept"}
-        Which entries of the covariance were free.
-    n_iter : int
-        EM iterations spent.
-    """
-
-    omega: np.ndarray
-    factor: np.ndarray
-    noise: float
-    structure: str
-    n_iter: int
+from skcml.random_effects import (
+    MixedModel,
+    active_columns,
+    cholesky_psd,
+    restrict,
+    shrink_to_diagonal,
+)
 
 
 @dataclass(frozen=True)
@@ -122,16 +102,16 @@ def fit_mixed_model(
     if init is None:
         spread = np.full(n_columns, 0.1)
         spread[0] = 0.5
-        sigma, noise = np.diag(_restrict(np.diag(spread), structure).diagonal()), 0.5
+        sigma, noise = np.diag(restrict(np.diag(spread), structure).diagonal()), 0.5
     else:
         sigma, noise = init.factor @ init.factor.T, init.noise
     omega = np.zeros(n_columns)
     n_iter = 0
     while n_iter < max_iter:
         n_iter += 1
-        factor = cholesky_psd(sigma)[:, _active(structure, n_columns)]
+        factor = cholesky_psd(sigma)[:, active_columns(structure, n_columns)]
         omega, second, squares = _expectation(chunks, factor, noise)
-        new_sigma = _restrict(factor @ (second / groups.n_groups) @ factor.T, structure)
+        new_sigma = restrict(factor @ (second / groups.n_groups) @ factor.T, structure)
         new_sigma = shrink_to_diagonal(new_sigma, groups.n_groups, shrinkage)
         new_noise = max(squares / groups.n_rows, 1e-8)
         moved = max(
@@ -182,33 +162,3 @@ def _rows_times(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiply padded rows by one matrix in a single product."""
     product: np.ndarray = z.reshape(-1, z.shape[-1]) @ matrix
     return product.reshape(*z.shape[:-1], matrix.shape[1])
-
-
-def _active(structure: str, n_columns: int) -> slice:
-    return slice(0, 1) if structure == "intercept" else slice(0, n_columns)
-
-
-def _restrict(sigma: np.ndarray, structure: str) -> np.ndarray:
-    """Set to zero what the structure does not have."""
-    if structure == "full":
-        return sigma
-    keep = np.zeros_like(sigma)
-    n = 1 if structure == "intercept" else len(sigma)
-    keep[range(n), range(n)] = sigma.diagonal()[:n]
-    return keep
-
-
-def shrink_to_diagonal(sigma: np.ndarray, n_groups: int, shrinkage: float) -> np.ndarray:
-    """Shrink covariances, not variances, as if some groups had shown no correlation."""
-    kept = n_groups / (n_groups + shrinkage)
-    return kept * sigma + (1 - kept) * np.diag(sigma.diagonal())
-
-
-def cholesky_psd(sigma: np.ndarray) -> np.ndarray:
-    """Return a lower-triangular factor of a positive semi-definite matrix, zero rows included."""
-    scale = np.sqrt(np.maximum(sigma.diagonal(), 0.0))
-    safe = np.where(scale > 0, scale, 1.0)
-    correlation = sigma / np.outer(safe, safe)
-    np.fill_diagonal(correlation, 1.0 + 1e-10)
-    factor: np.ndarray = scale[:, None] * np.linalg.cholesky(correlation)
-    return factor

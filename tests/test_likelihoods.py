@@ -45,8 +45,7 @@ def test_derivatives_are_those_of_the_cost(name):
     likelihood, y = CASES[name]
     eta = torch.tensor(ETA, requires_grad=True)
     likelihood.nll(torch.tensor(y), eta).sum().backward()
-    cost, mean, curvature = likelihood.expected(y, ETA, None)
-    assert_allclose(cost, likelihood.nll(y, ETA))
+    mean, curvature = likelihood.slopes(ETA)
     assert_allclose(eta.grad.numpy(), mean - y, atol=1e-12)
     assert_allclose(likelihood.mean(torch.tensor(ETA)).numpy(), mean)
     for c in range(3):
@@ -63,7 +62,8 @@ def test_derivatives_are_those_of_the_cost(name):
 def test_expectations_of_one_predictor_are_integrals(name, doubt):
     likelihood, _ = CASES[name]
     y, at = np.full((1, 1, 1), 1.0), np.full((1, 1, 1), 0.7)
-    cost, mean, curvature = likelihood.expected(y, at, np.full((1, 1, 1), doubt))
+    about = np.full((1, 1, 1), doubt)
+    cost, (mean, curvature) = likelihood.expected_nll(y, at, about), likelihood.slopes(at, about)
 
     def expect(function):
         width = np.sqrt(doubt)
@@ -76,7 +76,7 @@ def test_expectations_of_one_predictor_are_integrals(name, doubt):
 
     assert cost.item() == pytest.approx(expect(lambda e: likelihood.nll(y, e)), rel=1e-4)
     assert mean.item() == pytest.approx(expect(likelihood.mean), rel=1e-4)
-    slope = expect(lambda e: likelihood.expected(y, e, None)[2])
+    slope = expect(lambda e: likelihood.slopes(e)[1])
     assert curvature.item() == pytest.approx(slope, rel=2e-3)
 
 
@@ -84,7 +84,8 @@ def test_expectations_of_several_logits_are_integrals():
     likelihood, y = CASES["categorical"]
     root = RNG.normal(size=(3, 3)) * 0.7
     doubt = np.broadcast_to(root @ root.T, (4, 5, 3, 3))
-    cost, mean, curvature = likelihood.expected(y, ETA, doubt)
+    cost = likelihood.expected_nll(y, ETA, doubt)
+    mean, curvature = likelihood.slopes(ETA, doubt)
     draws = np.random.default_rng(1).normal(size=(20_000, 3)) @ root.T
     at = ETA[None] + draws[..., None, None]
     p = likelihood.mean(at)
@@ -101,9 +102,9 @@ def test_expectations_of_several_logits_are_integrals():
 def test_no_doubt_is_a_doubt_of_zero(name):
     likelihood, y = CASES[name]
     shape = (4, 5, 3, 3) if likelihood.is_coupled else ETA.shape
-    for found, plain in zip(
-        likelihood.expected(y, ETA, np.zeros(shape)), likelihood.expected(y, ETA, None), strict=True
-    ):
+    certain = np.zeros(shape)
+    assert_allclose(likelihood.expected_nll(y, ETA, certain), likelihood.nll(y, ETA), atol=1e-5)
+    for found, plain in zip(likelihood.slopes(ETA, certain), likelihood.slopes(ETA), strict=True):
         assert_allclose(found, plain, atol=1e-5)
 
 
@@ -113,7 +114,7 @@ def test_far_out_nothing_overflows(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for eta in (ETA * 1e6, -ETA * 1e6, ETA * 0):
-            for part in likelihood.expected(y, eta, None):
+            for part in (likelihood.nll(y, eta), *likelihood.slopes(eta)):
                 assert np.isfinite(part).all()
     assert Poisson().mean(np.array([1e300])) == np.exp(MAX_LOG_RATE)
 

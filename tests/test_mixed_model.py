@@ -11,14 +11,8 @@ from numpy.testing import assert_allclose
 from skcml.datasets import load_grouped
 from skcml.episodes import TaskRows
 from skcml.grouping import encode_groups
-from skcml.mixed_model import (
-    STRUCTURES,
-    CompressedGroups,
-    MixedModel,
-    cholesky_psd,
-    fit_mixed_model,
-    shrink_to_diagonal,
-)
+from skcml.mixed_model import CompressedGroups, fit_mixed_model
+from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd, shrink_to_diagonal
 from tests.builders import linear_tasks
 
 TO_THE_END = {"shrinkage": 0.0, "max_iter": 5000, "tol": 1e-9}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.mixed_model import STRUCTURES, CompressedGroups
+from skcml.mixed_model import CompressedGroups
+from skcml.random_effects import STRUCTURES
 from skcml.selection import folds as module
 from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.folds import learn_fold, n_descents, n_folds, some_tasks, split_tasks

@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.episodes import EpisodeSampler, TaskRows
 from skcml.heads import Heads
-from skcml.mixed_model import STRUCTURES, CompressedGroups, MixedModel, fit_mixed_model
+from skcml.mixed_model import CompressedGroups, fit_mixed_model
 from skcml.problems.head import NOISE_FLOOR
+from skcml.random_effects import STRUCTURES, MixedModel
 from skcml.selection import members
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (

@@ -22,8 +22,8 @@ from skcml.estimators._progress import CallbackProgress, hook_data
 from skcml.estimators._scaling import Scaling
 from skcml.estimators._summaries import as_frame as to_frame
 from skcml.estimators._summaries import column_names, effects_of_groups, summary_of_prior
-from skcml.mixed_model import MixedModel
 from skcml.problems.meta_params import MetaParams
+from skcml.random_effects import MixedModel
 from skcml.selection import Learned, learn
 from skcml.selection.folds import n_descents
 from skcml.selection.learning import snapshot

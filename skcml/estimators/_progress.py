@@ -8,9 +8,9 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
-from skcml.mixed_model import MixedModel
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
+from skcml.random_effects import MixedModel
 from skcml.selection.folds import OnStep
 
 

@@ -86,7 +86,7 @@ class GLMHeadProblem(LinearHead):
         """Apply d2L/du2 at phi to a direction."""
         eta = _eta(phi, batch.a_query, batch.mean_query)
         moved = (batch.a_query @ direction[..., None])[..., 0]
-        _, _, curvature = self.likelihood.expected(batch.y_query, eta, None)
+        _, curvature = self.likelihood.slopes(eta)
         if self.likelihood.is_coupled:
             pushed = np.moveaxis((curvature @ np.moveaxis(moved, 0, -1)[..., None])[..., 0], -1, 0)
         else:

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from skcml.episodes import TaskRows
-from skcml.mixed_model import CompressedGroups, MixedModel
+from skcml.mixed_model import CompressedGroups
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
+from skcml.random_effects import MixedModel
 from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (

@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from skcml.episodes import TaskRows
 from skcml.heads import Heads
-from skcml.mixed_model import CompressedGroups, MixedModel
+from skcml.mixed_model import CompressedGroups
 from skcml.problems.meta_params import MetaParams
+from skcml.random_effects import MixedModel
 from skcml.selection.baselines import pooled_heads
 from skcml.selection.folds import Fold, Progress, learn_fold, some_tasks, split_tasks
 from skcml.selection.members import (

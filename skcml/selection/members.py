@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 
 from skcml.episodes import Episode, EpisodeSampler, TaskRows
-from skcml.mixed_model import (
-    STRUCTURES,
-    CompressedGroups,
-    MixedModel,
-    cholesky_psd,
-    fit_mixed_model,
-)
+from skcml.mixed_model import CompressedGroups, fit_mixed_model
 from skcml.outer_loop import History, OuterOptions, meta_train
 from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
+from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd
 from skcml.selection.held_out import HeldOut
 from skcml.selection.options import FULL_UP_TO, LearnOptions
 

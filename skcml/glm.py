@@ -130,6 +130,17 @@ class Curvature:
         covariance = np.stack(columns, axis=-1)
         return 0.5 * (covariance + covariance.mT)
 
+    def reduction(self) -> np.ndarray:
+        """Return rows V with H^-1 = I - V'V, of shape (..., L, t, r, P).
+
+        The logits of a row of V belong together if they are coupled; r is then up to L times as
+        large.
+        """
+        rows = self.system.reduction()
+        if self.n_logits is None:
+            return rows
+        return np.moveaxis(rows.reshape(*rows.shape[:-1], self.n_logits, -1), -2, -4)
+
     def covariance(self, n_columns: int) -> np.ndarray:
         """Return the blocks of the inverse of H within each logit, (..., L, t, P, P)."""
         if self.n_logits is None:

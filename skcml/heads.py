@@ -11,14 +11,16 @@ a task of one or two rows, that is enough to compute their features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
+from skcml.glm import GLM, gaussian_posterior
 from skcml.least_squares import LeastSquares
-from skcml.problems.head import HeadProblem
+from skcml.likelihoods import Likelihood
+from skcml.problems.features import LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 
@@ -42,7 +44,9 @@ class Heads:
     factor : ndarray of shape (M, m, K, P)
         Factor of their prior covariance.
     noise : ndarray of shape (M, m)
-        Noise variance.
+        Noise variance; zero with a likelihood.
+    likelihood : Likelihood or None
+        Of classes or counts, whose logits are the outputs; None for Gaussian outputs.
     """
 
     body: MLPBody
@@ -50,9 +54,10 @@ class Heads:
     omega: np.ndarray
     factor: np.ndarray
     noise: np.ndarray
+    likelihood: Likelihood | None = None
 
     @classmethod
-    def stack(cls, problem: HeadProblem, members: Sequence[MetaParams]) -> Heads:
+    def stack(cls, problem: LinearHead, members: Sequence[MetaParams]) -> Heads:
         """Stack the meta-parameters of heads that were learned one by one."""
         body = problem.body
         theta = {name: np.stack([member[name] for member in members]) for name in body.shapes}
@@ -64,7 +69,8 @@ class Heads:
             theta,
             np.stack([member["omega"] for member in members]),
             np.stack([member["factor"] for member in members]),
-            np.stack([problem.noise_variance(member["log_noise"]) for member in members]),
+            np.stack([problem.noise(member) for member in members]),
+            problem.likelihood,
         )
 
     @property
@@ -81,8 +87,7 @@ class Heads:
         """Return the same heads with the prior precision multiplied by ``strength``."""
         if strength == 1.0:
             return self
-        factor = self.factor / np.sqrt(strength)
-        return Heads(self.body, self.theta, self.omega, factor, self.noise)
+        return replace(self, factor=self.factor / np.sqrt(strength))
 
     def adapt(self, tasks: TaskRows) -> Posterior:
         """Return the posterior of each task, given its rows.
@@ -94,7 +99,9 @@ class Heads:
         """
         n_columns = self.factor.shape[-1]
         n_tasks = tasks.n_tasks
-        kept = np.append(np.minimum(tasks.sizes, n_columns), 0)
+        # Coupled logits share their directions, of which each row then gives one for each.
+        together = self.factor.shape[1] if self.is_coupled else 1
+        kept = np.append(together * np.minimum(tasks.sizes, n_columns), 0)
         starts = np.concatenate([[0], np.cumsum(kept)])
         shift = np.zeros((n_tasks + 1, *self.factor.shape[:2], n_columns))  # the last: the prior
         directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
@@ -125,7 +132,7 @@ class Heads:
     def _condition(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, shape: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, min(n, P), P).
+        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, r, P).
 
         Parameters
         ----------
@@ -136,15 +143,20 @@ class Heads:
         """
         z = self.features(X)
         design = (z @ self.factor).reshape(*self.factor.shape[:2], *shape, -1)
-        target = (y - (z @ self.omega[..., None])[..., 0]).reshape(design.shape[:-1])
-        precision = weight.reshape(shape) / self.noise[..., None, None]
-        system = LeastSquares.factorize(design, target, precision)
-        root = system.root
-        if system.form == "dual":
-            # Rotated, V is the same covariance in principal directions.
-            return system.u, np.linalg.eigh(root @ root.mT)[1].mT @ root
-        values, vectors = np.linalg.eigh(np.eye(root.shape[-1]) - root.mT @ root)
-        return system.u, np.sqrt(np.clip(values, 0.0, 1.0))[..., None] * vectors.mT
+        mean, weight = (z @ self.omega[..., None])[..., 0], weight.reshape(shape)
+        if self.likelihood is not None:
+            offset = mean.reshape(design.shape[:-1])
+            glm = GLM(self.likelihood, design, offset, y.reshape(-1, *shape), weight)
+            found, _ = gaussian_posterior(glm)
+            return found.u, found.curvature.reduction()
+        target = (y - mean).reshape(design.shape[:-1])
+        system = LeastSquares.factorize(design, target, weight / self.noise[..., None, None])
+        return system.u, system.reduction()
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether the outputs are logits of one variable."""
+        return self.likelihood is not None and self.likelihood.is_coupled
 
 
 @dataclass(frozen=True)
@@ -186,12 +198,21 @@ class Posterior:
         """
         shape = (*self.heads.noise.shape, len(X))
         mean, total = np.empty(shape), np.empty(shape) if variance else None
+        likelihood = self.heads.likelihood
         for start in range(0, len(X), _ROWS):
             part = slice(start, start + _ROWS)
             z = self.heads.features(X[part])
             mean[..., part] = self._mean(z, codes[part])
-            if total is not None:
-                total[..., part] = self._variance(z, codes[part])
+            if likelihood is not None:
+                # The mean of y depends on the doubt about its predictor.
+                found = likelihood.moments(
+                    mean[..., None, part], self._doubt_of_rows(z, codes[part])
+                )
+                mean[..., part] = found[0][:, :, 0]
+                if total is not None:
+                    total[..., part] = found[1][:, :, 0]
+            elif total is not None:
+                total[..., part] = self.heads.noise[..., None] + self._doubt(z, codes[part])
         return mean, total
 
     def _is_single(self, codes: np.ndarray) -> bool:
@@ -203,13 +224,25 @@ class Posterior:
             return (z @ self.coefficients[codes[0]][..., None])[..., 0]
         return (z * np.moveaxis(self.coefficients[codes], 0, 2)).sum(-1)
 
-    def _variance(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return noise + |a|^2 - |V a|^2, a the whitened features."""
+    def _doubt_of_rows(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return the doubt as a likelihood takes it, of a single task."""
+        doubt = self._doubt(z, codes)
+        if self.heads.is_coupled:
+            return np.moveaxis(doubt, -1, 1)[:, None]
+        return doubt[:, :, None]
+
+    def _doubt(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return |a|^2 - |V a|^2, a the whitened features: the variance of the predictor.
+
+        Of shape (M, m, n_rows), or (M, m, m, n_rows) as a covariance of coupled logits.
+        """
         a = z @ self.heads.factor
-        total = self.heads.noise[..., None] + (a**2).sum(-1)
+        total = (a**2).sum(-1)
+        if self.heads.is_coupled:
+            total = total[:, :, None] * np.eye(a.shape[1])[..., None]
         if self._is_single(codes):
             v = self.directions if codes[0] == 0 else self.directions[:0]
-            total -= ((a @ np.moveaxis(v, 0, -1)) ** 2).sum(-1)
+            total -= self._squares(a @ np.moveaxis(v, 0, -1)).sum(-1)
         else:
             counts = np.diff(self.starts)[codes]
             # Runs of rows that have about as many directions as may be gathered.
@@ -218,18 +251,23 @@ class Posterior:
             run = np.cumsum(counts) // at_once
             for part in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(run)) + 1):
                 total[..., part] -= self._known(a[..., part, :], codes[part], counts[part])
-        # Rounding may not take the variance below the noise.
-        return np.maximum(total, self.heads.noise[..., None])
+        # Rounding may not take a variance below zero.
+        return total if self.heads.is_coupled else np.maximum(total, 0.0)
 
     def _known(self, a: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return |V a|^2 for rows of many tasks, whose V have ``counts`` rows."""
-        known = np.zeros(a.shape[:-1])
         ends = np.cumsum(counts)
-        if not ends[-1]:
-            return known
         first = self.starts[:-1][codes] - (ends - counts)
         direction = np.arange(ends[-1]) + np.repeat(first, counts)
         row = np.repeat(np.arange(len(codes)), counts)
-        squares = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1) ** 2
-        known[..., counts > 0] = np.add.reduceat(squares, (ends - counts)[counts > 0], axis=-1)
+        along = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1)
+        squares = self._squares(along)
+        known = np.zeros((*squares.shape[:-1], len(codes)))
+        if ends[-1]:
+            starts = (ends - counts)[counts > 0]
+            known[..., counts > 0] = np.add.reduceat(squares, starts, axis=-1)
         return known
+
+    def _squares(self, along: np.ndarray) -> np.ndarray:
+        """Return squares of (M, m, ...), or products (M, m, m, ...) of coupled logits."""
+        return along[:, :, None] * along[:, None] if self.heads.is_coupled else along**2

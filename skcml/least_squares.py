@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from skcml.arrays import Array, identity_like, namespace
 
 
@@ -97,6 +99,19 @@ class LeastSquares:
         if self.form == "primal":
             return (rows @ self.root.mT) @ self.root
         return rows @ self.root
+
+    def reduction(self) -> np.ndarray:
+        """Return rows V with H^-1 = I - V'V, in principal directions, the shortest first.
+
+        Returns
+        -------
+        ndarray of shape (..., min(n_rows, n_columns), n_columns)
+        """
+        root = self.root
+        if self.form == "dual":
+            return np.linalg.eigh(root @ root.mT)[1].mT @ root
+        values, vectors = np.linalg.eigh(np.eye(root.shape[-1]) - root.mT @ root)
+        return np.sqrt(np.clip(values, 0.0, 1.0))[..., None] * vectors.mT
 
     def gradient(self, u: Array) -> Array:
         """Return the gradient of the objective at ``u``, zero at the solution."""

@@ -17,12 +17,14 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from scipy import stats
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from skcml.arrays import Array, namespace, to_numpy
 
 # Beyond this a rate, or odds, are as good as infinite; it keeps exponentials finite.
 MAX_LOG_RATE = 100.0
+# No probability is reported as lower.
+TINY = 1e-15
 # Quadrature for one predictor: exact for polynomials of degree 41.
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
@@ -61,6 +63,22 @@ class Likelihood(Protocol):
     def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
         """Return mean and curvature, expected if there is a doubt about eta."""
 
+    def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictive mean and variance of y, of the shape of eta."""
+
+    def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Return the log density of y under a predictive mean.
+
+        Parameters
+        ----------
+        y, mean : ndarray of shape (..., n_logits, n_rows)
+
+        Returns
+        -------
+        ndarray of shape (..., n_logits or 1, n_rows)
+            One for all logits if they are coupled.
+        """
+
 
 class Bernoulli:
     """Two classes: y is 0 or 1, eta the log odds of 1."""
@@ -91,6 +109,15 @@ class Bernoulli:
         mean = np.tensordot(_NODE_WEIGHTS, p, 1)
         return mean, mean - np.tensordot(_NODE_WEIGHTS, p * p, 1)
 
+    def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Likelihood`."""
+        p, _ = self.slopes(eta, doubt)
+        return p, p * (1 - p)
+
+    def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """See `Likelihood`."""
+        return np.log(np.maximum(np.where(y > 0.5, mean, 1 - mean), TINY))
+
 
 class Poisson:
     """Counts: y is 0 or more, eta the logarithm of the rate."""
@@ -114,6 +141,15 @@ class Poisson:
         """See `Likelihood`."""
         rate = self.mean(eta if doubt is None else eta + 0.5 * doubt)
         return rate, rate
+
+    def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Likelihood`; the variance of a log-normal rate is known too."""
+        rate, _ = self.slopes(eta, doubt)
+        return rate, rate + rate**2 * np.expm1(np.minimum(doubt, MAX_LOG_RATE))
+
+    def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Return minus half the deviance: rates of unequal exposure have no common density."""
+        return -(xlogy(y, y / np.maximum(mean, TINY)) - y + mean)
 
 
 class Categorical:
@@ -151,6 +187,15 @@ class Categorical:
             second = second + _outer(p) / N_POINTS
         return mean, _spread(mean, second)
 
+    def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Likelihood`."""
+        p, _ = self.slopes(eta, doubt)
+        return p, p * (1 - p)
+
+    def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """See `Likelihood`."""
+        return np.log(np.maximum((y * mean).sum(-2, keepdims=True), TINY))
+
 
 def _points_about(eta: np.ndarray, doubt: np.ndarray) -> Iterator[np.ndarray]:
     """Yield eta at each of the points, one at a time: all together would fill the memory."""
@@ -164,10 +209,14 @@ def _log_factorial(y: Array) -> Array:
 
 
 def cholesky_of_doubt(doubt: np.ndarray) -> np.ndarray:
-    """Return a triangular root of positive semi-definite matrices."""
+    """Return a root R, with R R' the matrix, of positive semi-definite matrices."""
     size = doubt.shape[-1]
     trace = np.trace(doubt, axis1=-2, axis2=-1)[..., None, None]
-    return np.linalg.cholesky(doubt + (1e-10 * trace + 1e-12) * np.eye(size))
+    try:
+        return np.linalg.cholesky(doubt + (1e-10 * abs(trace) + 1e-12) * np.eye(size))
+    except np.linalg.LinAlgError:  # negative by rounding
+        values, vectors = np.linalg.eigh(doubt)
+        return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
 @cache

@@ -36,7 +36,8 @@ def glm_problem(kind, hidden=(), n_outputs=None, n_inputs=3):
     """Return a head with one of `LIKELIHOODS`; of several classes unless told otherwise."""
     n_outputs = n_outputs or {"bernoulli": 1, "categorical": 3, "poisson": 2}[kind]
     like = head_problem(hidden, n_outputs, n_inputs=n_inputs)
-    return GLMHeadProblem(like.body, like.factor_mask, n_outputs, LIKELIHOODS[kind])
+    mask, likelihood = like.factor_mask, LIKELIHOODS[kind]
+    return GLMHeadProblem(like.body, mask, n_outputs, likelihood=likelihood)
 
 
 def random_theta(problem, seed=0):

@@ -7,13 +7,14 @@ A row with features z has the linear predictor :math:`z^\top (\omega + \Lambda u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
+from skcml.likelihoods import Likelihood
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 
@@ -71,11 +72,18 @@ class LinearHead:
     factor_mask : ndarray of shape (K, P), bool
         Which entries of the prior factor are learned; the others stay zero.
     n_outputs : int
+    likelihood : Likelihood or None
+        Of classes or counts; None for Gaussian outputs.
     """
 
     body: MLPBody
     factor_mask: np.ndarray
     n_outputs: int = 1
+    likelihood: Likelihood | None = field(default=None, kw_only=True)
+
+    def noise(self, theta: Mapping[str, Array]) -> Array:
+        """Return the noise variance of each output; none for classes and counts."""
+        return np.zeros(self.n_outputs)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from skcml.arrays import Array
 from skcml.episodes import Episode
-from skcml.glm import GLM
-from skcml.likelihoods import Bernoulli, Likelihood
+from skcml.glm import GLM, gaussian_posterior
+from skcml.likelihoods import Likelihood
 from skcml.problems.base import Term
 from skcml.problems.features import Features, LinearHead, RowCotangents
 from skcml.problems.meta_params import MetaParams
@@ -55,7 +55,7 @@ class GLMHeadProblem(LinearHead):
     likelihood : Likelihood
     """
 
-    likelihood: Likelihood = field(default_factory=Bernoulli)
+    likelihood: Likelihood = field(kw_only=True)
     is_quadratic: ClassVar[bool] = False
 
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> GLMBatch:
@@ -73,6 +73,16 @@ class GLMHeadProblem(LinearHead):
         """Return L of each task."""
         eta = _eta(phi, batch.a_query, batch.mean_query)
         return (batch.w_query * self.likelihood.nll(batch.y_query, eta)).sum(-1)
+
+    def predict(self, theta: Mapping[str, Array], episode: Episode) -> tuple[Array, Array]:
+        """Return predictive mean and variance of the query rows, (n_outputs, n_tasks, Q) each.
+
+        The head is integrated out, by the Gaussian nearest to its posterior.
+        """
+        batch = self.embed(theta, episode)
+        found, _ = gaussian_posterior(self.glm(theta, batch, 0.0))
+        doubt = found.curvature.doubt(batch.a_query)
+        return self.likelihood.moments(_eta(found.u, batch.a_query, batch.mean_query), doubt)
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: GLMBatch) -> Array:
         """Return dL/du."""

@@ -97,6 +97,10 @@ class HeadProblem(LinearHead):
         """Names and shapes of the meta-parameters."""
         return {**super().shapes, "log_noise": (self.n_outputs,)}
 
+    def noise(self, theta: Mapping[str, Array]) -> Array:
+        """Return the noise variance of each output."""
+        return self.noise_variance(theta["log_noise"])
+
     def noise_variance(self, log_noise: Array) -> Array:
         """Return the noise variance of each output."""
         return self.noise_floor + namespace(log_noise).exp(2 * log_noise)
@@ -110,7 +114,7 @@ class HeadProblem(LinearHead):
         """Pass all rows through the body once and factorise the free phase."""
         features = self.features(theta, episode)
         xp = namespace(features.z)
-        noise = self.noise_variance(theta["log_noise"])[:, None, None]
+        noise = self.noise(theta)[:, None, None]
         r_support = episode.y_support - features.mean_support
         system = LeastSquares.factorize(features.a_support, r_support, episode.w_support / noise)
         b_query = v_query = xp.ones_like(episode.y_query)

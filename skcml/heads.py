@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
-from skcml.glm import GLM, gaussian_posterior
+from skcml.glm import GLM, gaussian_posterior, solve
 from skcml.least_squares import LeastSquares
 from skcml.likelihoods import Likelihood
 from skcml.problems.features import LinearHead
@@ -47,6 +47,9 @@ class Heads:
         Noise variance; zero with a likelihood.
     likelihood : Likelihood or None
         Of classes or counts, whose logits are the outputs; None for Gaussian outputs.
+    integrates : bool
+        Whether, with a likelihood, the posterior is the Gaussian nearest to it and predictions are
+        integrated over it; else there is its mode.
     """
 
     body: MLPBody
@@ -55,6 +58,7 @@ class Heads:
     factor: np.ndarray
     noise: np.ndarray
     likelihood: Likelihood | None = None
+    integrates: bool = True
 
     @classmethod
     def stack(cls, problem: LinearHead, members: Sequence[MetaParams]) -> Heads:
@@ -147,7 +151,7 @@ class Heads:
         if self.likelihood is not None:
             offset = mean.reshape(design.shape[:-1])
             glm = GLM(self.likelihood, design, offset, y.reshape(-1, *shape), weight)
-            found, _ = gaussian_posterior(glm)
+            found = gaussian_posterior(glm)[0] if self.integrates else solve(glm)
             return found.u, found.curvature.reduction()
         target = (y - mean).reshape(design.shape[:-1])
         system = LeastSquares.factorize(design, target, weight / self.noise[..., None, None])
@@ -227,6 +231,8 @@ class Posterior:
     def _doubt_of_rows(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return the doubt as a likelihood takes it, of a single task."""
         doubt = self._doubt(z, codes)
+        if not self.heads.integrates:
+            doubt = np.zeros_like(doubt)
         if self.heads.is_coupled:
             return np.moveaxis(doubt, -1, 1)[:, None]
         return doubt[:, :, None]

@@ -13,7 +13,8 @@ from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 from skcml.rules.contrastive import Contrastive
-from skcml.selection import LearnOptions
+from skcml.selection import LearnOptions, members
+from skcml.selection.families import Numbers
 from skcml.solvers.closed_form import closed_form
 from skcml.solvers.newton import newton
 
@@ -217,6 +218,7 @@ def sinusoid_tasks(n_tasks, n_samples=16, *, noise=0.2, seed=0):
 def learn_options(**changes):
     """Return quick settings of `learn`."""
     options = {
+        "family": Numbers(),
         "hidden_layer_sizes": (8,),
         "activation": "tanh",
         "prior_covariance": "full",
@@ -236,6 +238,16 @@ def learn_options(**changes):
         "n_jobs": None,
     }
     return LearnOptions(**options | changes)
+
+
+def fit_mixed(tasks, structure, *, reml=False):
+    """Fit one linear mixed model to each output, as `learn` does."""
+    return Numbers().fit_mixed(tasks, (structure,), reml=reml)[structure]
+
+
+def linear_problem(n_inputs, n_outputs):
+    """Return the linear mixed model as an inner problem."""
+    return members.linear_problem(n_inputs, n_outputs, Numbers())
 
 
 class Recorder:

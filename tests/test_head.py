@@ -285,7 +285,7 @@ def test_without_support_the_prior_predicts(meta_loss):
     if meta_loss == "log_predictive":
         z = batch.z.reshape(4, 6, -1)
         spread = ((z @ theta["factor"][1]) ** 2).sum(-1)
-        assert_allclose(batch.v_query[1], spread + problem.noise_variance(theta["log_noise"][1]))
+        assert_allclose(batch.v_query[1], spread + problem.noise(theta)[1])
     assert_energy_theta_grad(problem, theta, episode)
 
 
@@ -303,7 +303,7 @@ def test_a_query_without_weight_costs_nothing(meta_loss):
 def test_noise_has_a_floor_and_its_gradient_knows():
     problem, theta, episode, batch = case((), 2)
     theta["log_noise"][...] = [-9.5, -40.0]
-    variance = problem.noise_variance(theta["log_noise"])
+    variance = problem.noise(theta)
     assert_allclose(variance, [np.exp(-19) + NOISE_FLOOR, NOISE_FLOOR])
     phi = closed_form(problem, theta, problem.embed(theta, episode)).phi
     assert np.isfinite(phi).all()

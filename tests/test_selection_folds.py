@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.mixed_model import CompressedGroups
 from skcml.random_effects import STRUCTURES
 from skcml.selection import folds as module
 from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.folds import learn_fold, n_descents, n_folds, some_tasks, split_tasks
 from skcml.selection.held_out import HeldOut
-from skcml.selection.members import fit_mixed, head_problem, linear_problem, linear_theta
-from tests.builders import Recorder, counting_tasks, learn_options, linear_tasks, sinusoid_tasks
+from skcml.selection.members import (
+    head_problem,
+    linear_theta,
+)
+from tests.builders import (
+    Recorder,
+    counting_tasks,
+    fit_mixed,
+    learn_options,
+    linear_problem,
+    linear_tasks,
+    sinusoid_tasks,
+)
 
 
 def split(tasks, validation=None, seed=0, **changes):
@@ -158,9 +168,9 @@ def check_judgement(found, held_out, train, options):
     # Without meta-steps, the mixed model is a REML fit of the richest structure.
     structures = STRUCTURES if options.prior_covariance == "full" else STRUCTURES[1:]
     assert tuple(found.linear) == structures[: 1 if reml else None]
-    problem, groups = linear_problem(2, n_outputs), CompressedGroups.from_tasks(train)
+    problem = linear_problem(2, n_outputs)
     for structure, densities in found.linear.items():
-        theta = linear_theta(problem, fit_mixed(groups, n_outputs, structure, reml=reml), reml=reml)
+        theta = linear_theta(problem, fit_mixed(train, structure, reml=reml), reml=reml)
         expected = held_out.densities(problem, theta)
         assert_array_equal(densities.mean, expected.mean)
         assert_array_equal(densities.variance, expected.variance)
@@ -179,7 +189,7 @@ def test_a_network_starts_from_the_best_mixed_model_and_is_judged():
     recorder, options = Recorder(), learn_options()
     fold = learn_fold(train, held, options, np.random.default_rng(3), recorder)
     best = max(STRUCTURES, key=fold.known.score)
-    expected = fit_mixed(CompressedGroups.from_tasks(train), 2, best)
+    expected = fit_mixed(train, best)
     (mixed,) = recorder.mixed
     for model, other in zip(mixed, expected, strict=True):
         assert_array_equal(model.factor, other.factor)
@@ -216,7 +226,7 @@ def test_unjudged_the_richest_structure_is_the_start():
     fold = learn_fold(train, None, learn_options(), np.random.default_rng(3), recorder)
     assert fold.known is fold.unseen is fold.per_task is None
     assert len(fold.history.loss) == 40
-    expected = fit_mixed(CompressedGroups.from_tasks(train), 2, "full")
+    expected = fit_mixed(train, "full")
     for model, other in zip(recorder.mixed[0], expected, strict=True):
         assert_array_equal(model.factor, other.factor)
 

@@ -7,15 +7,24 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.heads import Heads
-from skcml.mixed_model import CompressedGroups
 from skcml.selection import folds as folds_module
 from skcml.selection import learn, members
 from skcml.selection.folds import n_folds
 from skcml.selection.held_out import HeldOut
 from skcml.selection.learning import snapshot
-from skcml.selection.members import fit_mixed, head_problem, linear_problem, linear_theta
+from skcml.selection.members import (
+    head_problem,
+    linear_theta,
+)
 from skcml.selection.mixture import IntervalShape
-from tests.builders import Recorder, learn_options, linear_tasks, sinusoid_tasks
+from tests.builders import (
+    Recorder,
+    fit_mixed,
+    learn_options,
+    linear_problem,
+    linear_tasks,
+    sinusoid_tasks,
+)
 
 NETWORK = {"hidden_layer_sizes": (12,), "meta_learning_rate": 0.03, "meta_max_iter": 120}
 LINEAR_ONLY = {"meta_max_iter": 0}
@@ -132,8 +141,7 @@ def test_intervals_of_gaussian_data_are_gaussian():
 def test_the_linear_model_is_that_of_all_groups(n_steps):
     tasks = standardized(linear_tasks(n_tasks=40))
     learned = run(tasks, meta_max_iter=n_steps)
-    groups = CompressedGroups.from_tasks(tasks)
-    expected = fit_mixed(groups, 1, learned.mixed[0].structure, reml=n_steps == 0)
+    expected = fit_mixed(tasks, learned.mixed[0].structure, reml=n_steps == 0)
     assert_array_equal(learned.mixed[0].factor, expected[0].factor)
     problem = linear_problem(2, 1)
     theta = linear_theta(problem, expected, reml=n_steps == 0)

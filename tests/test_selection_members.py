@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.episodes import EpisodeSampler, TaskRows
 from skcml.heads import Heads
-from skcml.mixed_model import CompressedGroups, fit_mixed_model
 from skcml.problems.head import NOISE_FLOOR
 from skcml.random_effects import STRUCTURES, MixedModel
 from skcml.selection import members
@@ -16,19 +15,22 @@ from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     HIDDEN_SCALE,
     LOW_RANK,
-    SHRINKAGE,
     SPREAD_FLOOR,
     factor_mask,
-    fit_mixed,
     head_problem,
-    linear_problem,
     linear_theta,
     start_network,
     structures_for,
     train_network,
 )
 from skcml.selection.options import FULL_UP_TO
-from tests.builders import learn_options, linear_tasks, sinusoid_tasks
+from tests.builders import (
+    fit_mixed,
+    learn_options,
+    linear_problem,
+    linear_tasks,
+    sinusoid_tasks,
+)
 
 WIDE = (FULL_UP_TO,)  # more features than that, with the inputs
 
@@ -67,7 +69,7 @@ def train(tasks, held_out=None, seed=0, on_step=None, **changes):
     """Train a network on tasks of one input and one output; return problem, theta and history."""
     options = learn_options(**{"hidden_layer_sizes": (12,), "meta_learning_rate": 0.03} | changes)
     problem = head_problem(1, 1, options)
-    mixed = fit_mixed(CompressedGroups.from_tasks(tasks), 1, "full")
+    mixed = fit_mixed(tasks, "full")
     rng = np.random.default_rng(seed)
     theta, history = train_network(problem, mixed, tasks, held_out, options, rng, on_step)
     return problem, theta, history
@@ -123,28 +125,6 @@ def test_problems_have_the_layout_that_was_asked_for():
 # --- the mixed model
 
 
-def test_each_output_has_a_mixed_model():
-    tasks = linear_tasks(n_tasks=20)
-    tasks = dataclasses.replace(tasks, y=np.hstack([tasks.y, 2 * tasks.X[:, :1]]))
-    groups = CompressedGroups.from_tasks(tasks)
-    for structure in STRUCTURES:
-        for output, model in enumerate(fit_mixed(groups, 2, structure)):
-            expected = fit_mixed_model(groups, output, structure=structure, shrinkage=SHRINKAGE)
-            assert_array_equal(model.omega, expected.omega)
-            assert_array_equal(model.factor, expected.factor)
-
-
-def test_a_reml_fit_is_neither_shrunk_nor_ended_early():
-    groups = CompressedGroups.from_tasks(linear_tasks(n_tasks=20))
-    (found,) = fit_mixed(groups, 1, "full", reml=True)
-    expected = fit_mixed_model(groups, shrinkage=0.0, max_iter=5_000, tol=1e-9)
-    assert_allclose(found.omega, expected.omega, atol=1e-4)
-    assert_allclose(found.factor, expected.factor, atol=1e-4)
-    assert found.noise == pytest.approx(expected.noise, rel=1e-4)
-    (shrunk,) = fit_mixed(groups, 1, "full")
-    assert abs(shrunk.factor - expected.factor).max() > 1e-2
-
-
 @pytest.mark.parametrize("n_inputs", [1, 3, 20])
 @pytest.mark.parametrize("hidden", [(), (8,)])
 def test_a_full_factor_keeps_the_mixed_model(n_inputs, hidden):
@@ -156,7 +136,7 @@ def test_a_full_factor_keeps_the_mixed_model(n_inputs, hidden):
         sigma = covariance(theta, output)
         assert_allclose(sigma[:n, :n], model.factor @ model.factor.T, rtol=1e-7, atol=1e-9)
         assert_array_equal(theta["omega"][output, :n], model.omega)
-        assert_allclose(problem.noise_variance(theta["log_noise"])[output], model.noise, rtol=1e-12)
+        assert_allclose(problem.noise(theta)[output], model.noise, rtol=1e-12)
         assert (sigma[n:] == 0).all()
         assert (sigma[:, n:] == 0).all()
         assert (theta["omega"][output, n:] == 0).all()
@@ -225,7 +205,7 @@ def test_noise_is_at_least_its_floor(noise):
     theta = linear_theta(problem, [model])
     assert np.isfinite(theta.vector).all()
     expected = max(noise, NOISE_FLOOR)
-    assert_allclose(problem.noise_variance(theta["log_noise"])[0], expected, rtol=1e-3)
+    assert_allclose(problem.noise(theta)[0], expected, rtol=1e-3)
 
 
 # --- the start of a network
@@ -283,7 +263,7 @@ def test_the_start_follows_the_seed():
 def test_training_makes_a_network_better_on_tasks_it_has_not_seen(meta_loss):
     tasks, held = sinusoid_tasks(300, seed=0), judge(sinusoid_tasks(300, seed=1))
     problem, theta, history = train(tasks, meta_loss=meta_loss, meta_max_iter=150)
-    mixed = fit_mixed(CompressedGroups.from_tasks(tasks), 1, "full")
+    mixed = fit_mixed(tasks, "full")
     start = start_network(problem, mixed, np.random.default_rng(0))
     linear = held.densities(linear_problem(1, 1), linear_theta(linear_problem(1, 1), mixed))
     errors, scores = [], []
@@ -326,7 +306,7 @@ def test_calibration_finds_the_scale_of_each_output():
     options = {"n_shots": (1, 8), "n_queries": None, "support": "random", "batch_size": 200}
     sampler = EpisodeSampler(tasks, rng=rng, **options)
     members._calibrate(problem, theta, [sampler.draw() for _ in range(10)])
-    assert_allclose(problem.noise_variance(theta["log_noise"]), 0.09, rtol=0.1)
+    assert_allclose(problem.noise(theta), 0.09, rtol=0.1)
     for output in range(2):
         assert_allclose(covariance(theta, output), 0.25 * np.eye(3), atol=0.025)
 
@@ -385,7 +365,7 @@ def test_few_groups_hold_a_network_near_its_start():
     for tasks in (few, many):
         options = learn_options(hidden_layer_sizes=(12,), meta_batch_size=10)
         problem = head_problem(1, 1, options)
-        mixed = fit_mixed(CompressedGroups.from_tasks(few), 1, "full")
+        mixed = fit_mixed(few, "full")
         start = start_network(problem, mixed, np.random.default_rng(0))
         theta, _ = train_network(problem, mixed, tasks, None, options, np.random.default_rng(0))
         distances.append(np.linalg.norm(theta.vector - start.vector))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skcml.selection.families import Numbers
 from skcml.selection.folds import Fold, Judgement
 from skcml.selection.mixture import MEMBERS, Densities, moments
 from skcml.selection.verdict import ADAPTIVE, best_structure, member_weights, mix, weigh
@@ -38,7 +39,9 @@ def fold(known, unseen=None):
 
 
 def gains(judgements):
-    return weigh([fold(j) for j in judgements], "full", np.random.default_rng(0), reml=False)[2]
+    return weigh(
+        [fold(j) for j in judgements], "full", Numbers(), np.random.default_rng(0), reml=False
+    )[2]
 
 
 def test_the_structure_with_the_best_held_out_score_is_chosen():
@@ -108,7 +111,7 @@ def test_errors_are_standardised_by_the_mixtures_own_moments():
     # Two members that disagree: their mixture knows that it does not know.
     rng = np.random.default_rng(0)
     y = rng.choice([-2.0, 2.0], 3_000) + rng.normal(size=3_000)
-    mixture, _ = mix([judgement(y, -2.0, 2.0)], "full", ADAPTIVE, rng)
+    mixture, _ = mix([judgement(y, -2.0, 2.0)], "full", ADAPTIVE, Numbers(), rng)
     weights, shape = mixture.weights[1:], mixture.shape
     assert_allclose(weights, 0.5, atol=0.05)
     mean, variance = moments(np.array([[[-2.0]], [[2.0]]]), np.ones((2, 1, 1)), weights)
@@ -126,7 +129,7 @@ def test_gains_are_root_mean_squared_errors_over_groups():
         one, y=np.zeros((2, 3)), pooled=densities, linear={"full": densities}
     )
     rng = np.random.default_rng(0)
-    known, unseen, gain = weigh([fold(both)], "full", rng, reml=False)
+    known, unseen, gain = weigh([fold(both)], "full", Numbers(), rng, reml=False)
     assert gain["mixed_model"] == gain["final"] == pytest.approx(5.0)
     assert known.shape.ratio.shape[0] == unseen.shape.ratio.shape[0] == 2
 
@@ -136,7 +139,7 @@ def test_unseen_groups_have_a_mixture_of_their_own():
     y = np.zeros(50)
     known, unseen = judgement(y, 4.0, 0.0, pooled=3.0), judgement(y, 4.0, 9.0, pooled=0.0)
     rng = np.random.default_rng(0)
-    mixture, prior, _ = weigh([fold(known, unseen)], "full", rng, reml=False)
+    mixture, prior, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
     assert_array_equal(mixture.weights, [[0.0], [0.0], [1.0]])
     assert_array_equal(prior.weights, [[1.0], [0.0], [0.0]])
     assert (mixture.share("networks"), prior.share("pooled")) == (1.0, 1.0)
@@ -144,6 +147,7 @@ def test_unseen_groups_have_a_mixture_of_their_own():
     _, prior, _ = weigh(
         [fold(judgement(y, 4.0, None), judgement(y, 4.0, None, pooled=0.0))],
         "full",
+        Numbers(),
         rng,
         reml=True,
     )

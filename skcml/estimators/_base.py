@@ -25,6 +25,7 @@ from skcml.estimators._summaries import column_names, effects_of_groups, summary
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection import Learned, learn
+from skcml.selection.families import Numbers
 from skcml.selection.folds import n_descents
 from skcml.selection.learning import snapshot
 
@@ -85,7 +86,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         groups_val: Any,
     ) -> Self:
         self._validate_params()
-        options = learn_options(self)
+        options = learn_options(self, Numbers())
         data = hook_data(X, y, sample_weight)
         X, groups = read_features(self, X, groups, reset=True)
         y, is_flat = read_outputs(y, len(X), self)

@@ -12,20 +12,23 @@ from skcml.episodes import TaskRows
 from skcml.estimators._meta_state import MetaState
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions
+from skcml.selection.families import Family
 from skcml.solvers.closed_form import closed_form
+from skcml.solvers.newton import newton
 
 # What n_shots=None draws from: from a single row to as many as make adaptation easy.
 DEFAULT_SHOTS = (1, 8)
 
 
-def learn_options(estimator: BaseEstimator) -> LearnOptions:
+def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     """Translate validated parameters."""
     return LearnOptions(
+        family=family,
         hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
         rule=Contrastive(estimator.scheme, estimator.beta),
-        solver=closed_form,
+        solver=closed_form if family.likelihood is None else newton,
         meta_loss=estimator.meta_loss,
         n_shots=shots(estimator.n_shots),
         n_queries=estimator.n_queries,

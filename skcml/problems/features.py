@@ -85,6 +85,9 @@ class LinearHead:
         """Return the noise variance of each output; none for classes and counts."""
         return np.zeros(self.n_outputs)
 
+    def write_noise(self, theta: Mapping[str, Array], output: int, variance: float) -> None:
+        """Set the noise variance of one output, where there is one to set."""
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the meta-parameters."""

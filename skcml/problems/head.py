@@ -27,7 +27,7 @@ through the features of the query *and* of the support rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -105,10 +105,10 @@ class HeadProblem(LinearHead):
         """Return the noise variance of each output."""
         return self.noise_floor + namespace(log_noise).exp(2 * log_noise)
 
-    def log_noise(self, variance: Array) -> Array:
-        """Return the meta-parameter for a noise variance, which the floor may raise."""
-        above = np.maximum(variance - self.noise_floor, 1e-6 * self.noise_floor)
-        return 0.5 * np.log(above)
+    def write_noise(self, theta: Mapping[str, Array], output: int, variance: float) -> None:
+        """Set the noise variance of one output, which the floor may raise."""
+        above = max(variance - self.noise_floor, 1e-6 * self.noise_floor)
+        theta["log_noise"][output] = 0.5 * np.log(above)
 
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> HeadBatch:
         """Pass all rows through the body once and factorise the free phase."""
@@ -148,7 +148,7 @@ class HeadProblem(LinearHead):
 
     def predict(self, theta: Mapping[str, Array], episode: Episode) -> tuple[Array, Array]:
         """Return predictive mean and variance of the query rows, (n_outputs, n_tasks, Q) each."""
-        batch = self.embed(theta, episode)
+        batch = replace(self, meta_loss="log_predictive").embed(theta, episode)
         residual = batch.r_query - (batch.a_query @ batch.system.u[..., None])[..., 0]
         return episode.y_query - residual, batch.v_query
 

@@ -8,39 +8,40 @@ import numpy as np
 
 from skcml.episodes import TaskRows
 from skcml.heads import Heads
+from skcml.likelihoods import Likelihood
 from skcml.problems.head import NOISE_FLOOR
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
 from skcml.selection.ridge import ridge_heads
 
 
-def pooled_heads(tasks: TaskRows) -> Heads:
-    """Return one ridge regression on all rows, whatever their group.
+def pooled_heads(tasks: TaskRows, likelihood: Likelihood | None = None) -> Heads:
+    """Return one ridge (or logistic) regression on all rows, whatever their group.
 
     As a head it has no prior factor: no row can change what it says of a group.
     """
     n_outputs = tasks.y.shape[1]
     everything = TaskRows(tasks.X, tasks.y, tasks.weight, np.array([0, len(tasks.X)]))
-    posterior = ridge_heads(tasks.X.shape[1], n_outputs).adapt(everything)
+    posterior = ridge_heads(tasks.X.shape[1], n_outputs, 1.0, likelihood).adapt(everything)
+    omega = posterior.coefficients[0]
+    heads = replace(posterior.heads, omega=omega, factor=np.zeros((*omega.shape, 0)))
+    if likelihood is not None:
+        return heads
     mean, _ = posterior.predict(tasks.X, np.zeros(len(tasks.X), dtype=int), variance=False)
     noise = np.average((tasks.y.T - mean[0]) ** 2, axis=1, weights=tasks.weight)
-    omega = posterior.coefficients[0]
-    return replace(
-        posterior.heads,
-        omega=omega,
-        factor=np.zeros((*omega.shape, 0)),
-        noise=np.maximum(noise, NOISE_FLOOR)[None],
-    )
+    return replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
 
 
-def pooled_densities(train: TaskRows, held_out: HeldOut) -> Densities:
+def pooled_densities(
+    train: TaskRows, held_out: HeldOut, likelihood: Likelihood | None = None
+) -> Densities:
     """Predict by one ridge regression on all training rows."""
-    nothing = train.subset(np.arange(0))
+    prior = pooled_heads(train, likelihood).adapt(train.subset(np.arange(0)))
     x = held_out.x
-    return Densities(*pooled_heads(train).adapt(nothing).predict(x, np.full(len(x), -1)))
+    return Densities(*prior.predict(x, np.full(len(x), -1)), likelihood)
 
 
-def per_task_mean(held_out: HeldOut) -> np.ndarray:
+def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np.ndarray:
     """Predict by a ridge regression on each group's support rows alone.
 
     Returns
@@ -56,7 +57,7 @@ def per_task_mean(held_out: HeldOut) -> np.ndarray:
         tasks = TaskRows.from_codes(
             e.x_support[support], y, e.w_support[support], support_codes, n_tasks
         )
-        heads = ridge_heads(e.x_query.shape[-1], len(e.y_query))
+        heads = ridge_heads(e.x_query.shape[-1], len(e.y_query), 1.0, likelihood)
         mean, _ = heads.adapt(tasks).predict(e.x_query[query], query_codes, variance=False)
         parts.append(mean[0])
     return np.concatenate(parts, axis=1)

@@ -9,14 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from skcml.episodes import TaskRows
-from skcml.mixed_model import CompressedGroups
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection.baselines import per_task_mean, pooled_densities
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
-    fit_mixed,
     head_problem,
     linear_problem,
     linear_theta,
@@ -153,14 +151,14 @@ def learn_fold(
 ) -> Fold:
     """Fit mixed models and a network to some groups, and predict the others with them."""
     n_inputs, n_outputs = train.X.shape[1], train.y.shape[1]
-    groups = CompressedGroups.from_tasks(some_tasks(train, options, rng))
+    some = some_tasks(train, options, rng)
     structures = structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml)
     if held is None:
-        start = fit_mixed(groups, n_outputs, structures[0], reml=options.is_reml)
-        return Fold(*_descend(start, train, None, options, rng, progress))
+        mixed = options.family.fit_mixed(some, structures[:1], reml=options.is_reml)
+        return Fold(*_descend(mixed[structures[0]], train, None, options, rng, progress))
     held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
     strangers = HeldOut.draw(held, (0, 0), options.support, rng)
-    mixed = {name: fit_mixed(groups, n_outputs, name, reml=options.is_reml) for name in structures}
+    mixed = options.family.fit_mixed(some, structures, reml=options.is_reml)
     known, unseen = (_judge_simple(part, train, mixed, options) for part in (held_out, strangers))
     start = mixed[max(structures, key=known.score)]
     theta, history = _descend(start, train, held_out, options, rng, progress)
@@ -168,20 +166,21 @@ def learn_fold(
         problem = head_problem(n_inputs, n_outputs, options)
         known = replace(known, network=held_out.densities(problem, theta))
         unseen = replace(unseen, network=strangers.densities(problem, theta))
-    return Fold(theta, history, known, unseen, per_task_mean(held_out))
+    per_task = per_task_mean(held_out, options.family.likelihood)
+    return Fold(theta, history, known, unseen, per_task)
 
 
 def _judge_simple(
     held_out: HeldOut, train: TaskRows, mixed: dict[str, list[MixedModel]], options: LearnOptions
 ) -> Judgement:
     """Predict held-out rows by all members but the network."""
-    problem = linear_problem(train.X.shape[1], train.y.shape[1])
+    problem = linear_problem(train.X.shape[1], train.y.shape[1], options.family)
     return Judgement(
         y=held_out.y,
         weight=held_out.weight,
         group=held_out.group,
         n_groups=held_out.n_groups,
-        pooled=pooled_densities(train, held_out),
+        pooled=pooled_densities(train, held_out, options.family.likelihood),
         linear={
             name: held_out.densities(problem, linear_theta(problem, models, reml=options.is_reml))
             for name, models in mixed.items()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from skcml.episodes import Episode, EpisodeSampler, TaskRows
 from skcml.problems.base import InnerProblem
-from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.selection.mixture import Densities
 from skcml.solvers.base import InnerSolver
@@ -66,15 +66,14 @@ class HeldOut:
             count += len(loss)
         return total / count
 
-    def densities(self, problem: HeadProblem, theta: MetaParams) -> Densities:
-        """Return one member's Gaussian predictions of all query rows, as a stack of one."""
-        problem = replace(problem, meta_loss="log_predictive")
+    def densities(self, problem: Any, theta: MetaParams) -> Densities:
+        """Return one member's predictions of all query rows, as a stack of one."""
         parts = [
             [moment[:, e.w_query > 0] for moment in problem.predict(theta, e)]
             for e in self.episodes
         ]
         mean, variance = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        return Densities(mean[None], variance[None])
+        return Densities(mean[None], variance[None], problem.likelihood)
 
     @property
     def x(self) -> np.ndarray:

@@ -15,13 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from skcml.episodes import TaskRows
 from skcml.heads import Heads
-from skcml.mixed_model import CompressedGroups
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection.baselines import pooled_heads
 from skcml.selection.folds import Fold, Progress, learn_fold, some_tasks, split_tasks
 from skcml.selection.members import (
-    fit_mixed,
     head_problem,
     linear_problem,
     linear_theta,
@@ -97,17 +95,18 @@ def learn(
         [fold.known for fold in folds if fold.known is not None],
         structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml),
     )
-    groups = CompressedGroups.from_tasks(some_tasks(tasks, options, rng))
-    mixed = fit_mixed(groups, n_outputs, structure, reml=options.is_reml)
-    known = Mixture.of_one("networks" if thetas else "mixed_model", n_outputs)
-    unseen, gain = Mixture.of_one("mixed_model", n_outputs), None
+    some = some_tasks(tasks, options, rng)
+    mixed = options.family.fit_mixed(some, (structure,), reml=options.is_reml)[structure]
+    n_scores = options.n_scores(n_outputs)
+    known = Mixture.of_one("networks" if thetas else "mixed_model", n_scores)
+    unseen, gain = Mixture.of_one("mixed_model", n_scores), None
     if all(fold.known is not None for fold in folds):
-        known, unseen, gain = weigh(folds, structure, rng, reml=options.is_reml)
-    problem = linear_problem(n_inputs, n_outputs)
+        known, unseen, gain = weigh(folds, structure, options.family, rng, reml=options.is_reml)
+    problem = linear_problem(n_inputs, n_outputs, options.family)
     linear = linear_theta(problem, mixed, reml=options.is_reml)
     members = {"mixed_model": Heads.stack(problem, [linear])}
     if unseen.share("pooled").any():
-        members["pooled"] = pooled_heads(tasks)
+        members["pooled"] = pooled_heads(tasks, options.family.likelihood)
     if known.share("networks").any() or unseen.share("networks").any():
         members["networks"] = Heads.stack(head_problem(n_inputs, n_outputs, options), thetas)
     histories = [asdict(fold.history) for fold in folds if fold.history is not None]
@@ -123,10 +122,12 @@ def _learn_on_one_thread(*job: Any) -> Fold:
 def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:
     """Return what has been learned in the middle of a descent: one network, unjudged."""
     n_inputs, n_outputs = len(mixed[0].omega) - 1, len(mixed)
-    linear = linear_problem(n_inputs, n_outputs)
+    linear = linear_problem(n_inputs, n_outputs, options.family)
     members = {
         "mixed_model": Heads.stack(linear, [linear_theta(linear, mixed)]),
         "networks": Heads.stack(head_problem(n_inputs, n_outputs, options), [theta]),
     }
-    known, unseen = (Mixture.of_one(name, n_outputs) for name in ("networks", "mixed_model"))
+    known, unseen = (
+        Mixture.of_one(name, options.n_scores(n_outputs)) for name in ("networks", "mixed_model")
+    )
     return Learned(members, known, unseen, mixed, None, [])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from skcml.episodes import Episode, EpisodeSampler, TaskRows
-from skcml.mixed_model import CompressedGroups, fit_mixed_model
 from skcml.outer_loop import History, OuterOptions, meta_train
-from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
+from skcml.problems.features import LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd
+from skcml.selection.families import Family
 from skcml.selection.held_out import HeldOut
 from skcml.selection.options import FULL_UP_TO, LearnOptions
 
@@ -25,8 +24,6 @@ LOW_RANK = 16
 HIDDEN_SCALE = 0.3
 # Pull of the meta-parameters to their start, divided by the number of groups.
 ANCHOR = 3.0
-# Pseudo-groups without correlation in the mixed model's covariance.
-SHRINKAGE = 5.0
 # Prior standard deviation of any coefficient, relative to the noise, at least: a group with many
 # rows may contradict every other group, and a variance that starts at zero has no gradient.
 SPREAD_FLOOR = 0.1
@@ -42,36 +39,18 @@ def structures_for(n_columns: int, prior_covariance: str, *, reml: bool = False)
     return STRUCTURES if n_columns > 1 else STRUCTURES[-1:]
 
 
-def fit_mixed(
-    groups: CompressedGroups, n_outputs: int, structure: str, *, reml: bool = False
-) -> list[MixedModel]:
-    """Fit one linear mixed model to each output.
-
-    As a start and a member of the mixture, its correlations are shrunk and EM ends early; as a REML
-    fit, neither.
-    """
-    if reml:
-        how: dict[str, Any] = {"shrinkage": 0.0, "max_iter": 1000, "tol": 1e-7}
-    else:
-        how = {"shrinkage": SHRINKAGE}
-    return [
-        fit_mixed_model(groups, output, structure=structure, **how) for output in range(n_outputs)
-    ]
-
-
-def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> HeadProblem:
+def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> LinearHead:
     """Return the network's inner problem."""
     body = MLPBody(n_inputs, options.hidden_layer_sizes, options.activation)
     mask = factor_mask(body.n_features, options.prior_covariance)
-    floor = LOSS_NOISE_FLOOR if options.meta_loss == "loss" else NOISE_FLOOR
-    return HeadProblem(body, mask, n_outputs, options.meta_loss, floor)
+    return options.family.problem(body, mask, n_outputs, options.meta_loss)
 
 
-def linear_problem(n_inputs: int, n_outputs: int) -> HeadProblem:
+def linear_problem(n_inputs: int, n_outputs: int, family: Family) -> LinearHead:
     """Return the linear mixed model as an inner problem."""
     body = MLPBody(n_inputs)
     mask = np.tril(np.ones((body.n_features, body.n_features), dtype=bool))
-    return HeadProblem(body, mask, n_outputs)
+    return family.problem(body, mask, n_outputs, "log_predictive")
 
 
 def factor_mask(n_features: int, prior_covariance: str) -> np.ndarray:
@@ -85,7 +64,7 @@ def factor_mask(n_features: int, prior_covariance: str) -> np.ndarray:
 
 
 def linear_theta(
-    problem: HeadProblem, mixed: Sequence[MixedModel], *, reml: bool = False
+    problem: LinearHead, mixed: Sequence[MixedModel], *, reml: bool = False
 ) -> MetaParams:
     """Write mixed models into the linear part of a head; the rest is zero.
 
@@ -100,7 +79,7 @@ def linear_theta(
         lacking = np.maximum(floor**2 * model.noise - sigma.diagonal(), 0.0)
         factor = cholesky_psd(sigma + np.diag(lacking))
         theta["factor"][output] = _fit_mask(factor, problem.factor_mask)
-        theta["log_noise"][output] = problem.log_noise(model.noise)
+        problem.write_noise(theta, output, model.noise)
     return theta
 
 
@@ -122,7 +101,7 @@ def _fit_mask(factor: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def start_network(
-    problem: HeadProblem, mixed: Sequence[MixedModel], rng: np.random.Generator
+    problem: LinearHead, mixed: Sequence[MixedModel], rng: np.random.Generator
 ) -> MetaParams:
     """Start where the mixed model ends: hidden features have no mean effect yet, but a variance."""
     theta = linear_theta(problem, mixed)
@@ -137,7 +116,7 @@ def start_network(
 
 
 def train_network(
-    problem: HeadProblem,
+    problem: Any,
     mixed: Sequence[MixedModel],
     tasks: TaskRows,
     held_out: HeldOut | None,
@@ -170,7 +149,7 @@ def train_network(
             max_iter=options.meta_max_iter,
             learning_rate=options.meta_learning_rate,
             anchor=ANCHOR / tasks.n_tasks,
-            log_objective=options.meta_loss == "loss",
+            log_objective=options.is_squared,
             validate_every=VALIDATE_EVERY,
             n_iter_no_change=options.n_iter_no_change,
             tol=options.tol,
@@ -178,23 +157,23 @@ def train_network(
         validate=validate,
         on_step=on_step,
     )
-    if options.meta_loss == "loss":
+    if options.is_squared:
         episodes = [sampler.draw() for _ in range(10)] if held_out is None else held_out.episodes
         _calibrate(problem, theta, episodes)
     return theta, history
 
 
-def _calibrate(problem: HeadProblem, theta: MetaParams, episodes: Sequence[Episode]) -> None:
+def _calibrate(problem: Any, theta: MetaParams, episodes: Sequence[Episode]) -> None:
     """Scale noise and prior by one factor, which no prediction sees, until errors fit them.
 
     A squared loss learns the ratio of the two only.
     """
-    density = replace(problem, meta_loss="log_predictive")
     ratios = []
     for episode in episodes:
-        mean, variance = density.predict(theta, episode)
+        mean, variance = problem.predict(theta, episode)
         weight = episode.w_query / episode.w_query.sum()
         ratios.append((weight * (episode.y_query - mean) ** 2 / variance).sum((1, 2)))
     scale = np.mean(ratios, axis=0)
     theta["factor"][...] *= np.sqrt(scale)[:, None, None]
-    theta["log_noise"][...] = problem.log_noise(scale * problem.noise_variance(theta["log_noise"]))
+    for output, noise in enumerate(scale * problem.noise(theta)):
+        problem.write_noise(theta, output, noise)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from skcml.likelihoods import Likelihood
+
 # What is mixed, in the order of the weights.
 MEMBERS = ("pooled", "mixed_model", "networks")
 # A member below this weight costs time at every prediction and changes none of them.
@@ -29,18 +31,26 @@ _WIDTHS = stats.norm.ppf(0.5 + LEVELS / 2)
 
 @dataclass(frozen=True)
 class Densities:
-    """Gaussian predictions of held-out query rows by several members.
+    """Predictions of held-out query rows by several members.
 
     Attributes
     ----------
     mean, variance : ndarray of shape (n_members, n_outputs, n_rows)
+    likelihood : Likelihood or None
+        Of classes or counts; None for Gaussian outputs.
     """
 
     mean: np.ndarray
     variance: np.ndarray
+    likelihood: Likelihood | None = None
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
-        """Return the log density of ``y``, (n_outputs, n_rows), under each member."""
+        """Return the log density of ``y``, (n_outputs, n_rows), under each member.
+
+        Of coupled logits there is one for all.
+        """
+        if self.likelihood is not None:
+            return self.likelihood.log_density(y, self.mean)
         squares = (y - self.mean) ** 2 / self.variance
         return -0.5 * (np.log(2 * np.pi * self.variance) + squares)
 

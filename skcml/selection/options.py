@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skcml.rules.base import MetaGradientRule
+from skcml.selection.families import Family
 from skcml.solvers.base import InnerSolver
 
 # Up to how many features a prior covariance is a full matrix.
@@ -15,6 +16,7 @@ FULL_UP_TO = 96
 class LearnOptions:
     """Validated settings of `meta_fit`; the names are those of the estimator's parameters."""
 
+    family: Family
     hidden_layer_sizes: tuple[int, ...]
     activation: str
     prior_covariance: str
@@ -33,7 +35,17 @@ class LearnOptions:
     tol: float
     n_jobs: int | None
 
+    def n_scores(self, n_outputs: int) -> int:
+        """Return how many verdicts there are: coupled logits have one together."""
+        likelihood = self.family.likelihood
+        return 1 if likelihood is not None and likelihood.is_coupled else n_outputs
+
     @property
     def is_reml(self) -> bool:
         """Whether the linear mixed model is all that is asked for."""
         return self.meta_max_iter == 0
+
+    @property
+    def is_squared(self) -> bool:
+        """Whether the networks are learned by a squared error, which knows no scale."""
+        return self.meta_loss == "loss" and self.family.likelihood is None

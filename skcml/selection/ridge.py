@@ -1,10 +1,11 @@
-"""Ridge regression as a head whose prior knows nothing."""
+"""Ridge and logistic regression as a head whose prior knows nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from skcml.heads import Heads
+from skcml.likelihoods import Likelihood
 from skcml.problems.mlp import MLPBody
 
 # The intercept is not penalised: its prior standard deviation, relative to the noise, and to the
@@ -12,8 +13,10 @@ from skcml.problems.mlp import MLPBody
 FLAT = 1e3
 
 
-def ridge_heads(n_inputs: int, n_outputs: int, penalty: float = 1.0) -> Heads:
-    """Return the head whose posterior mean is ridge regression.
+def ridge_heads(
+    n_inputs: int, n_outputs: int, penalty: float = 1.0, likelihood: Likelihood | None = None
+) -> Heads:
+    """Return the head whose posterior mean (mode, with a likelihood) is ridge regression.
 
     In units of the noise, coefficients of standardised inputs have the prior variance
     ``1 / penalty``, the intercept an all but flat prior.
@@ -26,5 +29,7 @@ def ridge_heads(n_inputs: int, n_outputs: int, penalty: float = 1.0) -> Heads:
         {},
         np.zeros((1, n_outputs, body.n_features)),
         np.tile(np.diag(scale), (1, n_outputs, 1, 1)),
-        np.ones((1, n_outputs)),
+        np.full((1, n_outputs), 1.0 if likelihood is None else 0.0),
+        likelihood,
+        integrates=False,
     )

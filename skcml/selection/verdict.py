@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skcml.selection.families import Family
 from skcml.selection.folds import Fold, Judgement
-from skcml.selection.mixture import MEMBERS, IntervalShape, Mixture, moments, stacking_weights
+from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
 
 # Where rows of a group are known, a model that cannot adapt to them would never let go.
 ADAPTIVE = MEMBERS[1:]
@@ -26,21 +27,31 @@ def best_structure(judgements: Sequence[Judgement], structures: tuple[str, ...])
 
 
 def weigh(
-    folds: Sequence[Fold], structure: str, rng: np.random.Generator, *, reml: bool
+    folds: Sequence[Fold],
+    structure: str,
+    family: Family,
+    rng: np.random.Generator,
+    *,
+    reml: bool,
 ) -> tuple[Mixture, Mixture, dict[str, float]]:
     """Return the mixtures for known and for unseen groups, and the held-out errors."""
     known = [fold.known for fold in folds if fold.known is not None]
     unseen = [fold.unseen for fold in folds if fold.unseen is not None]
-    mixture, final = mix(known, structure, ADAPTIVE, rng)
+    mixture, final = mix(known, structure, ADAPTIVE, family, rng)
     # A REML fit is what was asked for, for better or worse.
-    prior, _ = mix(unseen, structure, ADAPTIVE if reml else MEMBERS, rng)
+    prior, _ = mix(unseen, structure, ADAPTIVE if reml else MEMBERS, family, rng)
     predictions = {
         "pooled": [j.pooled.mean[0] for j in known],
         "per_task": [fold.per_task for fold in folds if fold.per_task is not None],
         "mixed_model": [j.linear[structure].mean[0] for j in known],
         "final": final,
     }
-    gain = {name: held_out_error(known, parts) for name, parts in predictions.items()}
+    y = np.concatenate([j.y for j in known], axis=1)
+    weight = np.concatenate([j.weight for j in known])
+    gain = {
+        name: family.error(y, np.concatenate(parts, axis=1), weight)
+        for name, parts in predictions.items()
+    }
     return mixture, prior, gain
 
 
@@ -48,6 +59,7 @@ def mix(
     judgements: Sequence[Judgement],
     structure: str,
     names: Sequence[str],
+    family: Family,
     rng: np.random.Generator,
 ) -> tuple[Mixture, list[np.ndarray]]:
     """Return the mixture of the named members, and its held-out predictions.
@@ -55,7 +67,7 @@ def mix(
     In a fold, the members are weighed by the other folds, so that no group has a say in its own
     verdict; with a single split there are no others.
     """
-    means, errors = [], []
+    means, variances = [], []
     for judgement in judgements:
         others = [j for j in judgements if j is not judgement] or judgements
         weights = member_weights(others, structure, names, rng)
@@ -66,10 +78,13 @@ def mix(
             weights[: len(found)],
         )
         means.append(mean)
-        errors.append((judgement.y - mean) / np.sqrt(variance))
+        variances.append(variance)
     weight = np.concatenate([j.weight for j in judgements])
     n_groups = sum(j.n_groups for j in judgements)
-    shape = IntervalShape.fit(np.concatenate(errors, axis=1), weight, n_groups)
+    y = np.concatenate([j.y for j in judgements], axis=1)
+    shape = family.shape(
+        y, np.concatenate(means, axis=1), np.concatenate(variances, axis=1), weight, n_groups
+    )
     return Mixture(member_weights(judgements, structure, names, rng), shape), means
 
 
@@ -86,24 +101,16 @@ def member_weights(
     for j in judgements:
         group.append(first + j.group)
         first += j.n_groups
-    weights = np.zeros((len(MEMBERS), len(judgements[0].y)))
-    weights[[MEMBERS.index(name) for name in names]] = stacking_weights(
-        np.concatenate(
-            [
-                np.concatenate([found[name].log_density(j.y) for name in names])
-                for j, found in zip(judgements, members, strict=True)
-            ],
-            axis=-1,
-        ),
+    log_density = [
+        np.concatenate([found[name].log_density(j.y) for name in names])
+        for j, found in zip(judgements, members, strict=True)
+    ]
+    shares = stacking_weights(
+        np.concatenate(log_density, axis=-1),
         np.concatenate([j.weight for j in judgements]),
         np.concatenate(group),
         rng,
     )
+    weights = np.zeros((len(MEMBERS), shares.shape[1]))
+    weights[[MEMBERS.index(name) for name in names]] = shares
     return weights
-
-
-def held_out_error(judgements: Sequence[Judgement], predictions: Sequence[np.ndarray]) -> float:
-    """Return the root of the mean squared error, each group counting the same."""
-    squares = [((j.y - p) ** 2).mean(0) for j, p in zip(judgements, predictions, strict=True)]
-    weight = np.concatenate([j.weight for j in judgements])
-    return float(np.sqrt(np.average(np.concatenate(squares), weights=weight)))

@@ -1,0 +1,130 @@
+"""Kinds of outputs: what is learned and judged differently for numbers, classes and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from skcml.episodes import TaskRows
+from skcml.likelihoods import Likelihood
+from skcml.mixed_glm import fit_mixed_glm
+from skcml.mixed_model import CompressedGroups, fit_mixed_model
+from skcml.problems.features import LinearHead
+from skcml.problems.glm_head import GLMHeadProblem
+from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
+from skcml.problems.mlp import MLPBody
+from skcml.random_effects import MixedModel
+from skcml.selection.mixture import IntervalShape
+
+# Pseudo-groups without correlation in a mixed model's covariance.
+SHRINKAGE = 5.0
+
+
+class Family(Protocol):
+    """A kind of outputs.
+
+    Attributes
+    ----------
+    likelihood : Likelihood or None
+        None for numbers.
+    """
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """Likelihood of a row given its predictor."""
+
+    def fit_mixed(
+        self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
+    ) -> dict[str, list[MixedModel]]:
+        """Fit a mixed model of each covariance structure; one record for each output."""
+
+    def problem(
+        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+    ) -> LinearHead:
+        """Return the inner problem of a head on a body."""
+
+    def shape(
+        self, y: np.ndarray, mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, n: int
+    ) -> IntervalShape:
+        """Read the shape of intervals off held-out errors of n groups."""
+
+    def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
+        """Return the held-out error of a predictive mean; lower is better."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Gaussian outputs. A REML fit has neither shrinkage nor an early end."""
+
+    likelihood: None = None
+
+    def fit_mixed(
+        self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
+    ) -> dict[str, list[MixedModel]]:
+        """See `Family`."""
+        groups = CompressedGroups.from_tasks(tasks)
+        how: dict[str, Any] = {"shrinkage": SHRINKAGE}
+        if reml:
+            how = {"shrinkage": 0.0, "max_iter": 1000, "tol": 1e-7}
+        return {
+            structure: [
+                fit_mixed_model(groups, output, structure=structure, **how)
+                for output in range(tasks.y.shape[1])
+            ]
+            for structure in structures
+        }
+
+    def problem(
+        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+    ) -> HeadProblem:
+        """See `Family`."""
+        floor = LOSS_NOISE_FLOOR if meta_loss == "loss" else NOISE_FLOOR
+        return HeadProblem(body, factor_mask, n_outputs, meta_loss, floor)
+
+    def shape(
+        self, y: np.ndarray, mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, n: int
+    ) -> IntervalShape:
+        """See `Family`."""
+        return IntervalShape.fit((y - mean) / np.sqrt(variance), weight, n)
+
+    def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
+        """Return the root mean squared error."""
+        return float(np.sqrt(np.average(((y - mean) ** 2).mean(0), weights=weight)))
+
+
+@dataclass(frozen=True)
+class ClassesOrCounts:
+    """Outputs with a likelihood."""
+
+    likelihood: Likelihood
+
+    def fit_mixed(
+        self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
+    ) -> dict[str, list[MixedModel]]:
+        """See `Family`; asked for the mixed model alone, there is no shrinkage."""
+        how: dict[str, Any] = {"shrinkage": SHRINKAGE}
+        if reml:
+            how = {"shrinkage": 0.0, "max_iter": 300, "tol": 1e-4}
+        return {
+            structure: fit_mixed_glm(tasks, self.likelihood, structure=structure, **how)
+            for structure in structures
+        }
+
+    def problem(
+        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+    ) -> GLMHeadProblem:
+        """See `Family`."""
+        return GLMHeadProblem(body, factor_mask, n_outputs, likelihood=self.likelihood)
+
+    def shape(
+        self, y: np.ndarray, mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, n: int
+    ) -> IntervalShape:
+        """Return no shape: a distribution of classes or counts has its own."""
+        return IntervalShape.gaussian(len(self.likelihood.log_density(y, mean)))
+
+    def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
+        """Return the mean log loss of classes, half the mean deviance of counts."""
+        return -float(np.average(self.likelihood.log_density(y, mean).mean(0), weights=weight))

@@ -77,6 +77,20 @@ class Heads:
             problem.likelihood,
         )
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Heads]) -> Heads:
+        """Stack heads of one layout."""
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        return replace(
+            first,
+            theta={name: np.concatenate([p.theta[name] for p in parts]) for name in first.theta},
+            omega=np.concatenate([p.omega for p in parts]),
+            factor=np.concatenate([p.factor for p in parts]),
+            noise=np.concatenate([p.noise for p in parts]),
+        )
+
     @property
     def n_heads(self) -> int:
         """How many heads."""

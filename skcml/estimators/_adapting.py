@@ -11,6 +11,7 @@ from skcml.estimators._adapted import Adapted, Blend
 from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
+from skcml.problems.mlp import MLPBody
 from skcml.selection import Learned
 from skcml.selection.mixture import IntervalShape, Mixture
 from skcml.selection.ridge import ridge_heads
@@ -91,7 +92,7 @@ def adapt_ridge(
 ) -> Adapted:
     """Fit ridge regression to each task: what there is without `meta_fit`."""
     n_outputs = tasks.y.shape[1]
-    posterior = ridge_heads(tasks.X.shape[1], n_outputs, prior_strength).adapt(tasks)
+    posterior = ridge_heads(MLPBody(tasks.X.shape[1]), n_outputs, prior_strength).adapt(tasks)
     ridge = Blend([(posterior, np.ones(n_outputs))], IntervalShape.gaussian(n_outputs))
     return Adapted(
         known=ridge,

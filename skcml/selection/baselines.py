@@ -10,33 +10,56 @@ from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.likelihoods import Likelihood
 from skcml.problems.head import NOISE_FLOOR
+from skcml.problems.mlp import MLPBody
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
 from skcml.selection.ridge import ridge_heads
 
 
-def pooled_heads(tasks: TaskRows, likelihood: Likelihood | None = None) -> Heads:
+def pooled_heads(
+    tasks: TaskRows, likelihood: Likelihood | None = None, networks: Heads | None = None
+) -> Heads:
     """Return one ridge (or logistic) regression on all rows, whatever their group.
 
-    As a head it has no prior factor: no row can change what it says of a group.
+    It is linear in the inputs, or in the features of networks, one regression for each. As a head
+    it has no prior factor: no row can change what it says of a group.
     """
     n_outputs = tasks.y.shape[1]
     everything = TaskRows(tasks.X, tasks.y, tasks.weight, np.array([0, len(tasks.X)]))
-    posterior = ridge_heads(tasks.X.shape[1], n_outputs, 1.0, likelihood).adapt(everything)
-    omega = posterior.coefficients[0]
-    heads = replace(posterior.heads, omega=omega, factor=np.zeros((*omega.shape, 0)))
-    if likelihood is not None:
-        return heads
-    mean, _ = posterior.predict(tasks.X, np.zeros(len(tasks.X), dtype=int), variance=False)
-    noise = np.average((tasks.y.T - mean[0]) ** 2, axis=1, weights=tasks.weight)
-    return replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
+    codes = np.zeros(len(tasks.X), dtype=int)
+    pooled = []
+    for body, theta in _bodies(networks, tasks.X.shape[1]):
+        posterior = ridge_heads(body, n_outputs, 1.0, likelihood, theta).adapt(everything)
+        omega = posterior.coefficients[0]
+        heads = replace(posterior.heads, omega=omega, factor=np.zeros((*omega.shape, 0)))
+        if likelihood is None:
+            mean, _ = posterior.predict(tasks.X, codes, variance=False)
+            noise = np.average((tasks.y.T - mean[0]) ** 2, axis=1, weights=tasks.weight)
+            heads = replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
+        pooled.append(heads)
+    return Heads.concatenate(pooled)
+
+
+def _bodies(networks: Heads | None, n_inputs: int) -> list[tuple[MLPBody, dict[str, np.ndarray]]]:
+    """Return the bodies of networks one by one; without any, the one that has no layer."""
+    if networks is None:
+        return [(MLPBody(n_inputs), {})]
+    one_by_one = range(networks.n_heads)
+    return [
+        (networks.body, {name: a[i : i + 1] for name, a in networks.theta.items()})
+        for i in one_by_one
+    ]
 
 
 def pooled_densities(
-    train: TaskRows, held_out: HeldOut, likelihood: Likelihood | None = None
+    train: TaskRows,
+    held_out: HeldOut,
+    likelihood: Likelihood | None = None,
+    networks: Heads | None = None,
 ) -> Densities:
-    """Predict by one ridge regression on all training rows."""
-    prior = pooled_heads(train, likelihood).adapt(train.subset(np.arange(0)))
+    """Predict by `pooled_heads` of all training rows."""
+    heads = pooled_heads(train, likelihood, networks)
+    prior = heads.adapt(train.subset(np.arange(0)))
     x = held_out.x
     return Densities(*prior.predict(x, np.full(len(x), -1)), likelihood)
 
@@ -57,7 +80,7 @@ def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np
         tasks = TaskRows.from_codes(
             e.x_support[support], y, e.w_support[support], support_codes, n_tasks
         )
-        heads = ridge_heads(e.x_query.shape[-1], len(e.y_query), 1.0, likelihood)
+        heads = ridge_heads(MLPBody(e.x_query.shape[-1]), len(e.y_query), 1.0, likelihood)
         mean, _ = heads.adapt(tasks).predict(e.x_query[query], query_codes, variance=False)
         parts.append(mean[0])
     return np.concatenate(parts, axis=1)

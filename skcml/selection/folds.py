@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from skcml.episodes import TaskRows
+from skcml.heads import Heads
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
@@ -55,6 +56,7 @@ class Judgement:
     group : ndarray of shape (n_rows,), int
     n_groups : int
     pooled : Densities
+    pooled_networks : Densities or None
     linear : dict of str to Densities
         By covariance structure.
     network : Densities or None
@@ -67,6 +69,7 @@ class Judgement:
     pooled: Densities
     linear: dict[str, Densities]
     network: Densities | None
+    pooled_networks: Densities | None = None
 
     def score(self, structure: str) -> float:
         """Return the mean held-out log density of the mixed model with a structure."""
@@ -74,9 +77,14 @@ class Judgement:
         return float(np.average(log_density, weights=self.weight))
 
     def members(self, structure: str) -> dict[str, Densities]:
-        """Return the predictions by member of the mixture; without a network there are two."""
-        found = {"pooled": self.pooled, "mixed_model": self.linear[structure]}
-        return found if self.network is None else {**found, "networks": self.network}
+        """Return the predictions by member of the mixture, those that there are."""
+        found = {
+            "pooled": self.pooled,
+            "pooled_networks": self.pooled_networks,
+            "mixed_model": self.linear[structure],
+            "networks": self.network,
+        }
+        return {name: part for name, part in found.items() if part is not None}
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,10 @@ def learn_fold(
     if theta is not None:
         problem = head_problem(n_inputs, n_outputs, options)
         known = replace(known, network=held_out.densities(problem, theta))
-        unseen = replace(unseen, network=strangers.densities(problem, theta))
+        networks = Heads.stack(problem, [theta])
+        likelihood = options.family.likelihood
+        pooled = pooled_densities(some, strangers, likelihood, networks)
+        unseen = replace(unseen, pooled_networks=pooled)
     per_task = per_task_mean(held_out, options.family.likelihood)
     return Fold(theta, history, known, unseen, per_task)
 

@@ -106,9 +106,14 @@ def learn(
     linear = linear_theta(problem, mixed, reml=options.is_reml)
     members = {"mixed_model": Heads.stack(problem, [linear])}
     if unseen.share("pooled").any():
-        members["pooled"] = pooled_heads(tasks, options.family.likelihood)
-    if known.share("networks").any() or unseen.share("networks").any():
-        members["networks"] = Heads.stack(head_problem(n_inputs, n_outputs, options), thetas)
+        members["pooled"] = pooled_heads(some, options.family.likelihood)
+    if thetas:
+        networks = Heads.stack(head_problem(n_inputs, n_outputs, options), thetas)
+        if known.share("networks").any():
+            members["networks"] = networks
+        if unseen.share("pooled_networks").any():
+            likelihood = options.family.likelihood
+            members["pooled_networks"] = pooled_heads(some, likelihood, networks)
     histories = [asdict(fold.history) for fold in folds if fold.history is not None]
     return Learned(members, known, unseen, mixed, gain, histories)
 

@@ -15,8 +15,9 @@ from scipy import stats
 
 from skcml.likelihoods import Likelihood
 
-# What is mixed, in the order of the weights.
-MEMBERS = ("pooled", "mixed_model", "networks")
+# What is mixed, in the order of the weights: regressions on all rows whatever their group, linear
+# in the inputs or in the networks' features; the linear mixed model; the networks.
+MEMBERS = ("pooled", "pooled_networks", "mixed_model", "networks")
 # A member below this weight costs time at every prediction and changes none of them.
 PRUNE_BELOW = 0.02
 # Samples of the Bayesian bootstrap over groups.

@@ -14,19 +14,22 @@ FLAT = 1e3
 
 
 def ridge_heads(
-    n_inputs: int, n_outputs: int, penalty: float = 1.0, likelihood: Likelihood | None = None
+    body: MLPBody,
+    n_outputs: int,
+    penalty: float = 1.0,
+    likelihood: Likelihood | None = None,
+    theta: dict[str, np.ndarray] | None = None,
 ) -> Heads:
     """Return the head whose posterior mean (mode, with a likelihood) is ridge regression.
 
-    In units of the noise, coefficients of standardised inputs have the prior variance
-    ``1 / penalty``, the intercept an all but flat prior.
+    In units of the noise, coefficients have the prior variance ``1 / penalty``, the intercept an
+    all but flat prior. With hidden layers, ``theta`` holds their parameters, stacked.
     """
-    body = MLPBody(n_inputs)
     scale = np.full(body.n_features, penalty**-0.5)
     scale[0] = FLAT * max(1.0, penalty**-0.5)
     return Heads(
         body,
-        {},
+        theta or {},
         np.zeros((1, n_outputs, body.n_features)),
         np.tile(np.diag(scale), (1, n_outputs, 1, 1)),
         np.full((1, n_outputs), 1.0 if likelihood is None else 0.0),

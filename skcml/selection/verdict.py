@@ -15,8 +15,9 @@ from skcml.selection.families import Family
 from skcml.selection.folds import Fold, Judgement
 from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
 
-# Where rows of a group are known, a model that cannot adapt to them would never let go.
-ADAPTIVE = MEMBERS[1:]
+# Where rows of a group are known, a model that cannot adapt to them would never let go; where none
+# is, networks say nothing that they were taught to say.
+ADAPTIVE, PRIOR = ("mixed_model", "networks"), ("pooled", "pooled_networks", "mixed_model")
 
 
 def best_structure(judgements: Sequence[Judgement], structures: tuple[str, ...]) -> str:
@@ -39,7 +40,7 @@ def weigh(
     unseen = [fold.unseen for fold in folds if fold.unseen is not None]
     mixture, final = mix(known, structure, ADAPTIVE, family, rng)
     # A REML fit is what was asked for, for better or worse.
-    prior, _ = mix(unseen, structure, ADAPTIVE if reml else MEMBERS, family, rng)
+    prior, _ = mix(unseen, structure, ADAPTIVE if reml else PRIOR, family, rng)
     predictions = {
         "pooled": [j.pooled.mean[0] for j in known],
         "per_task": [fold.per_task for fold in folds if fold.per_task is not None],
@@ -75,7 +76,7 @@ def mix(
         mean, variance = moments(
             np.concatenate([densities.mean for densities in found.values()]),
             np.concatenate([densities.variance for densities in found.values()]),
-            weights[: len(found)],
+            weights[[MEMBERS.index(name) for name in found]],
         )
         means.append(mean)
         variances.append(variance)

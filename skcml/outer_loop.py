@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class History:
         Steps after which held-out tasks were looked at; the first is 0, the start.
     validation_loss : list of float
         Their mean query loss.
+    states : list of ndarray
+        The flat meta-parameters then.
     n_left_out : int
         Tasks left out of a step because their inner problem did not converge.
     n_skipped : int
@@ -42,9 +45,14 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    states: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
     n_left_out: int = 0
     n_skipped: int = 0
     best_step: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a reader wants: all but the states."""
+        return {name: value for name, value in vars(self).items() if name != "states"}
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,7 @@ class _Best:
         """Record a validation loss, and keep the state if it is the best."""
         history.validation_step.append(step)
         history.validation_loss.append(loss)
+        history.states.append(theta.vector.copy())
         if loss < self.loss:
             self.loss, self.theta, history.best_step = loss, theta.copy(), step
         if loss < self.mark - self.options.tol:

@@ -247,7 +247,7 @@ def fit_mixed(tasks, structure, *, reml=False):
 
 def linear_problem(n_inputs, n_outputs):
     """Return the linear mixed model as an inner problem."""
-    return members.linear_problem(n_inputs, n_outputs, Numbers())
+    return members.linear_problem(n_inputs, n_outputs, learn_options())
 
 
 class Recorder:

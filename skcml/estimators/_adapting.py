@@ -110,14 +110,15 @@ def _noise_variance(tasks: TaskRows, posterior: Posterior) -> np.ndarray:
     """Estimate the noise variance of each output from all tasks' marginal likelihood.
 
     With coefficients whose prior is relative to the noise, it is the least value of the penalised
-    sum of squares divided by the number of rows, less one for each task's flat intercept.
+    sum of squares divided by the number of rows, less one for each task's flat intercept, which has
+    no penalty.
     """
     codes = np.repeat(np.arange(tasks.n_tasks), tasks.sizes)
     mean, _ = posterior.predict(tasks.X, codes, variance=False)
     squares = (tasks.weight * (tasks.y.T - mean[0]) ** 2).sum(-1)
     scale = posterior.heads.factor[0].diagonal(axis1=-2, axis2=-1)
-    penalty = (posterior.coefficients[:-1, 0] / scale) ** 2
-    degrees = tasks.weight.sum() - tasks.n_tasks
+    penalty = ((posterior.coefficients[:-1, 0] / scale) ** 2)[..., 1:]
+    degrees = tasks.weight.sum() - (tasks.sizes > 0).sum()
     if degrees <= 0:
         return np.ones(len(squares))
     return np.maximum((squares + penalty.sum((0, 2))) / degrees, 1e-12)

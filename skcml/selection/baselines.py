@@ -34,7 +34,10 @@ def pooled_heads(
         heads = replace(posterior.heads, omega=omega, factor=np.zeros((*omega.shape, 0)))
         if likelihood is None:
             mean, _ = posterior.predict(tasks.X, codes, variance=False)
-            noise = np.average((tasks.y.T - mean[0]) ** 2, axis=1, weights=tasks.weight)
+            squares = (tasks.weight * (tasks.y.T - mean[0]) ** 2).sum(-1)
+            # The trace of I - H^-1 counts the coefficients that the rows have settled.
+            settled = (posterior.directions**2).sum((0, 1, 3))
+            noise = squares / np.maximum(tasks.weight.sum() - settled, 1.0)
             heads = replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
         pooled.append(heads)
     return Heads.concatenate(pooled)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,17 +96,56 @@ class Fold:
     theta : MetaParams or None
         The network, if there is one.
     history : History or None
+    train : TaskRows
+        What the mixed models were fitted to.
+    episodes : (HeldOut, HeldOut) or None
+        Of held-out groups with and without support rows; None where nothing was held out.
     known, unseen : Judgement or None
-        Of groups with and without support rows; None where nothing was held out.
+        Of the two.
     per_task : ndarray of shape (n_outputs, n_rows) or None
         Predictions of the query rows of ``known`` from each group's own rows alone.
     """
 
     theta: MetaParams | None
     history: History | None
-    known: Judgement | None = None
-    unseen: Judgement | None = None
+    train: TaskRows
+    episodes: tuple[HeldOut, HeldOut] | None = None
+    known: Any = None
+    unseen: Any = None
     per_task: np.ndarray | None = None
+
+    def judged(self, index: int, options: LearnOptions) -> Fold:
+        """Return the fold with judgements of its network as it was at one of its looks."""
+        if self.theta is None or self.history is None or self.episodes is None:
+            return self
+        theta = self.theta
+        if self.history.states:
+            theta = MetaParams(theta.shapes, self.history.states[index])
+        held_out, strangers = self.episodes
+        problem = head_problem(self.train.X.shape[1], self.train.y.shape[1], options)
+        networks, likelihood = Heads.stack(problem, [theta]), options.family.likelihood
+        pooled = pooled_densities(self.train, strangers, likelihood, networks)
+        known = replace(self.known, network=held_out.densities(problem, theta))
+        return replace(self, known=known, unseen=replace(self.unseen, pooled_networks=pooled))
+
+
+def look_of_others(fold: Fold, folds: Sequence[Fold]) -> int:
+    """Return at which of its looks at held-out groups a fold's network is judged.
+
+    It was stopped where it was best on its own groups, and they cannot judge that. The best look of
+    the other folds, on average, is one that they had no say in; with a single split there are no
+    others.
+    """
+    if fold.history is None or not fold.history.states:
+        return 0
+    others = [f.history for f in folds if f is not fold and f.history is not None]
+    n_looks = len(fold.history.states)
+    curves = [
+        # A descent that ended early would have gone on as it ended.
+        np.pad(h.validation_loss, (0, max(n_looks - len(h.states), 0)), mode="edge")[:n_looks]
+        for h in others or [fold.history]
+    ]
+    return int(np.mean(curves, axis=0).argmin())
 
 
 def n_folds(n_tasks: int) -> int:
@@ -157,35 +196,28 @@ def learn_fold(
     rng: np.random.Generator,
     progress: Progress | None = None,
 ) -> Fold:
-    """Fit mixed models and a network to some groups, and predict the others with them."""
-    n_inputs, n_outputs = train.X.shape[1], train.y.shape[1]
+    """Fit mixed models and a network to some groups, and predict the others with the former."""
+    n_inputs = train.X.shape[1]
     some = some_tasks(train, options, rng)
     structures = structures_for(1 + n_inputs, options.prior_covariance, reml=options.is_reml)
     if held is None:
         mixed = options.family.fit_mixed(some, structures[:1], reml=options.is_reml)
-        return Fold(*_descend(mixed[structures[0]], train, None, options, rng, progress))
+        return Fold(*_descend(mixed[structures[0]], train, None, options, rng, progress), some)
     held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
     strangers = HeldOut.draw(held, (0, 0), options.support, rng)
     mixed = options.family.fit_mixed(some, structures, reml=options.is_reml)
     known, unseen = (_judge_simple(part, train, mixed, options) for part in (held_out, strangers))
     start = mixed[max(structures, key=known.score)]
     theta, history = _descend(start, train, held_out, options, rng, progress)
-    if theta is not None:
-        problem = head_problem(n_inputs, n_outputs, options)
-        known = replace(known, network=held_out.densities(problem, theta))
-        networks = Heads.stack(problem, [theta])
-        likelihood = options.family.likelihood
-        pooled = pooled_densities(some, strangers, likelihood, networks)
-        unseen = replace(unseen, pooled_networks=pooled)
     per_task = per_task_mean(held_out, options.family.likelihood)
-    return Fold(theta, history, known, unseen, per_task)
+    return Fold(theta, history, some, (held_out, strangers), known, unseen, per_task)
 
 
 def _judge_simple(
     held_out: HeldOut, train: TaskRows, mixed: dict[str, list[MixedModel]], options: LearnOptions
 ) -> Judgement:
     """Predict held-out rows by all members but the network."""
-    problem = linear_problem(train.X.shape[1], train.y.shape[1], options.family)
+    problem = linear_problem(train.X.shape[1], train.y.shape[1], options)
     return Judgement(
         y=held_out.y,
         weight=held_out.weight,

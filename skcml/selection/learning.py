@@ -6,7 +6,7 @@ the networks are steadier than one that is learned again on everything.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,14 @@ from skcml.heads import Heads
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection.baselines import pooled_heads
-from skcml.selection.folds import Fold, Progress, learn_fold, some_tasks, split_tasks
+from skcml.selection.folds import (
+    Fold,
+    Progress,
+    learn_fold,
+    look_of_others,
+    some_tasks,
+    split_tasks,
+)
 from skcml.selection.members import (
     head_problem,
     linear_problem,
@@ -88,6 +95,7 @@ def learn(
     ]
     n_jobs = options.n_jobs if progress is None else None
     folds = Parallel(n_jobs=n_jobs)(delayed(_learn_on_one_thread)(*job) for job in jobs)
+    folds = [fold.judged(look_of_others(fold, folds), options) for fold in folds]
     thetas = [fold.theta for fold in folds if fold.theta is not None]
 
     n_inputs, n_outputs = tasks.X.shape[1], tasks.y.shape[1]
@@ -102,7 +110,7 @@ def learn(
     unseen, gain = Mixture.of_one("mixed_model", n_scores), None
     if all(fold.known is not None for fold in folds):
         known, unseen, gain = weigh(folds, structure, options.family, rng, reml=options.is_reml)
-    problem = linear_problem(n_inputs, n_outputs, options.family)
+    problem = linear_problem(n_inputs, n_outputs, options)
     linear = linear_theta(problem, mixed, reml=options.is_reml)
     members = {"mixed_model": Heads.stack(problem, [linear])}
     if unseen.share("pooled").any():
@@ -114,7 +122,7 @@ def learn(
         if unseen.share("pooled_networks").any():
             likelihood = options.family.likelihood
             members["pooled_networks"] = pooled_heads(some, likelihood, networks)
-    histories = [asdict(fold.history) for fold in folds if fold.history is not None]
+    histories = [fold.history.as_dict() for fold in folds if fold.history is not None]
     return Learned(members, known, unseen, mixed, gain, histories)
 
 
@@ -127,7 +135,7 @@ def _learn_on_one_thread(*job: Any) -> Fold:
 def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:
     """Return what has been learned in the middle of a descent: one network, unjudged."""
     n_inputs, n_outputs = len(mixed[0].omega) - 1, len(mixed)
-    linear = linear_problem(n_inputs, n_outputs, options.family)
+    linear = linear_problem(n_inputs, n_outputs, options)
     members = {
         "mixed_model": Heads.stack(linear, [linear_theta(linear, mixed)]),
         "networks": Heads.stack(head_problem(n_inputs, n_outputs, options), [theta]),

@@ -13,7 +13,6 @@ from skcml.problems.features import LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd
-from skcml.selection.families import Family
 from skcml.selection.held_out import HeldOut
 from skcml.selection.options import FULL_UP_TO, LearnOptions
 
@@ -24,9 +23,10 @@ LOW_RANK = 16
 HIDDEN_SCALE = 0.3
 # Pull of the meta-parameters to their start, divided by the number of groups.
 ANCHOR = 3.0
-# Prior standard deviation of any coefficient, relative to the noise, at least: a group with many
-# rows may contradict every other group, and a variance that starts at zero has no gradient.
-SPREAD_FLOOR = 0.1
+# Prior standard deviation of any coefficient, relative to the noise and over the root of their
+# number, at least: a group with many rows may contradict every other group, and a variance that
+# starts at zero has no gradient.
+SPREAD_FLOOR = 0.17
 VALIDATE_EVERY = 20
 
 
@@ -46,11 +46,11 @@ def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> Linear
     return options.family.problem(body, mask, n_outputs, options.meta_loss)
 
 
-def linear_problem(n_inputs: int, n_outputs: int, family: Family) -> LinearHead:
+def linear_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> LinearHead:
     """Return the linear mixed model as an inner problem."""
     body = MLPBody(n_inputs)
     mask = np.tril(np.ones((body.n_features, body.n_features), dtype=bool))
-    return family.problem(body, mask, n_outputs, "log_predictive")
+    return options.family.problem(body, mask, n_outputs, options.meta_loss)
 
 
 def factor_mask(n_features: int, prior_covariance: str) -> np.ndarray:
@@ -70,7 +70,8 @@ def linear_theta(
 
     Variances are raised to a floor, but for those of a REML fit.
     """
-    floor = 0.0 if reml else SPREAD_FLOOR
+    n_columns = len(mixed[0].omega)
+    floor = 0.0 if reml else SPREAD_FLOOR / np.sqrt(n_columns)
     theta = MetaParams(problem.shapes)
     for output, model in enumerate(mixed):
         n = len(model.omega)
@@ -164,16 +165,18 @@ def train_network(
 
 
 def _calibrate(problem: Any, theta: MetaParams, episodes: Sequence[Episode]) -> None:
-    """Scale noise and prior by one factor, which no prediction sees, until errors fit them.
+    """Scale noise and prior by one factor, which no mean sees, until errors fit them.
 
-    A squared loss learns the ratio of the two only.
+    A squared loss learns the ratio of the two only. The noise stays above its floor.
     """
     ratios = []
     for episode in episodes:
         mean, variance = problem.predict(theta, episode)
-        weight = episode.w_query / episode.w_query.sum()
+        total = episode.w_query.sum(1, keepdims=True)
+        weight = episode.w_query / (total + (total == 0)) / len(total)
         ratios.append((weight * (episode.y_query - mean) ** 2 / variance).sum((1, 2)))
-    scale = np.mean(ratios, axis=0)
+    noise = problem.noise(theta)
+    scale = np.maximum(np.mean(ratios, axis=0), (1 + 1e-6) * problem.noise_floor / noise)
     theta["factor"][...] *= np.sqrt(scale)[:, None, None]
-    for output, noise in enumerate(scale * problem.noise(theta)):
-        problem.write_noise(theta, output, noise)
+    for output, variance in enumerate(scale * noise):
+        problem.write_noise(theta, output, variance)

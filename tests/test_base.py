@@ -172,7 +172,7 @@ def test_own_groups_judge_and_are_not_learned_from():
     summaries = [e.prior_summary(as_frame=False) for e in (estimator, other)]
     assert [s.covariance_structure for s in summaries] == ["full"] * 2
     assert_array_equal(summaries[0].mean, summaries[1].mean)
-    assert estimator.meta_gain_["final"] > 2 * other.meta_gain_["final"]
+    assert estimator.meta_gain_["final"] > 1.3 * other.meta_gain_["final"]
 
 
 def test_own_groups_make_a_single_descent():

@@ -6,7 +6,9 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from skcml import CMLRegressor
-from tests.estimators import N_GROUPS, N_ROWS, quick
+from tests.estimators import quick
+
+N_GROUPS, N_ROWS = 40, 6
 
 # What scikit-learn skips without an environment variable that SciPy must find at import.
 SKIPPED_BY_SCIKIT_LEARN = {"check_array_api_input"}

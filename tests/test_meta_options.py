@@ -14,7 +14,11 @@ from skcml.estimators._meta_options import (
     learn_options,
     shots,
 )
+from skcml.likelihoods import Bernoulli
 from skcml.rules.contrastive import Contrastive
+from skcml.selection.families import ClassesOrCounts, Numbers
+from skcml.solvers.closed_form import closed_form
+from skcml.solvers.newton import newton
 from tests.builders import counting_tasks
 from tests.estimators import learned
 
@@ -66,17 +70,22 @@ def test_every_option_is_the_parameter_of_its_name():
         "tol": 0.01,
         "n_jobs": 2,
     }
-    options = learn_options(CMLRegressor(scheme="symmetric", beta=0.3, **params))
+    options = learn_options(CMLRegressor(scheme="symmetric", beta=0.3, **params), Numbers())
     assert options.rule == Contrastive("symmetric", 0.3)
     fields = {field.name for field in dataclasses.fields(options)}
-    assert fields == set(params) | {"rule", "solver"}
+    assert fields == set(params) | {"rule", "solver", "family"}
     assert {name: getattr(options, name) for name in params} == params
 
 
 def test_the_defaults_are_translated():
-    options = learn_options(CMLRegressor())
+    options = learn_options(CMLRegressor(), Numbers())
     assert options.hidden_layer_sizes == (32,)
     assert options.n_shots == DEFAULT_SHOTS
+    assert options.solver is closed_form
+    classes = ClassesOrCounts(Bernoulli())
+    options = learn_options(CMLRegressor(), classes)
+    assert options.family is classes
+    assert options.solver is newton
 
 
 def test_two_groups_one_of_which_has_two_rows_are_enough():

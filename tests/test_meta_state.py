@@ -138,7 +138,7 @@ def test_meta_params_are_plain_arrays():
     params = learned().meta_params_
     assert {"mixed_model", "networks", "weights", "prior_weights"} <= set(params)
     for name in ("weights", "prior_weights"):
-        assert params[name].shape == (3, 1)
+        assert params[name].shape == (4, 1)
         assert params[name].sum() == pytest.approx(1.0)
     assert params["mixed_model"]["omega"].shape == (1, 1, 3)
     assert params["networks"]["omega"].shape == (10, 1, 3 + 4)

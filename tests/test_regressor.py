@@ -57,7 +57,7 @@ def test_without_network_it_is_the_mixed_model_of_statsmodels(monkeypatch):
         warnings.simplefilter("ignore")
         theirs = MixedLM(y, z, subject, exog_re=z).fit(reml=True)
     # Plain REML: ours by default draws correlations towards zero.
-    monkeypatch.setattr("skcml.selection.members.SHRINKAGE", 0.0)
+    monkeypatch.setattr("skcml.selection.families.SHRINKAGE", 0.0)
     ours = linear(early_stopping=False).meta_fit(days, y, groups=subject)
     seen = z[:, 1] < 4
     ours.fit(days[seen], y[seen], groups=subject[seen])

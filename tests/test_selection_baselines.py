@@ -3,14 +3,18 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
+from skcml.episodes import TaskRows
+from skcml.heads import Heads
+from skcml.likelihoods import Bernoulli
 from skcml.problems.head import NOISE_FLOOR
 from skcml.selection import held_out as module
 from skcml.selection.baselines import per_task_mean, pooled_densities, pooled_heads
 from skcml.selection.held_out import HeldOut
-from tests.builders import linear_tasks
+from tests.builders import head_problem, linear_tasks, random_theta
 
 
 def case(monkeypatch):
@@ -33,8 +37,39 @@ def test_pooled_is_one_ridge_regression_on_all_training_rows(monkeypatch):
     assert found.mean.shape == found.variance.shape == (1, *held_out.y.shape)
     assert_allclose(found.mean[0], reference.predict(X).T, atol=1e-5)
     squares = (train.y - reference.predict(train.X)) ** 2
-    noise = np.average(squares, axis=0, weights=train.weight)
-    assert_allclose(found.variance[0], np.broadcast_to(noise[:, None], held_out.y.shape), rtol=1e-5)
+    # Three coefficients are all but settled by the rows.
+    noise = (train.weight[:, None] * squares).sum(0) / (train.weight.sum() - 3)
+    assert_allclose(found.variance[0], np.broadcast_to(noise[:, None], held_out.y.shape), rtol=1e-3)
+
+
+def test_pooled_noise_is_that_of_new_rows():
+    # As many coefficients as half the rows: residuals on the rows themselves are too small.
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(4_060, 30)), np.ones(60)
+    y = X[:, :1] + rng.normal(size=(4_060, 1))
+    heads = pooled_heads(TaskRows(X[:60], y[:60], weight, np.array([0, 60])))
+    new = TaskRows(X[60:], y[60:], np.ones(4_000), np.array([0, 4_000]))
+    mean, variance = heads.adapt(new.subset(np.arange(0))).predict(new.X, np.full(4_000, -1))
+    assert variance[0, 0, 0] == pytest.approx(1.0, rel=0.3)
+    assert ((new.y[:, 0] - mean[0, 0]) ** 2).mean() > 1.5
+
+
+def test_pooled_heads_on_networks_are_regressions_on_their_features(monkeypatch):
+    train, held_out = case(monkeypatch)
+    problem = head_problem((6,), 2, n_inputs=2)
+    networks = Heads.stack(problem, [random_theta(problem, seed) for seed in (0, 1)])
+    found = pooled_densities(train, held_out, networks=networks)
+    assert found.mean.shape == (2, *held_out.y.shape)
+    for i in range(2):
+        features, asked = (networks.features(X)[i, 0, :, 1:] for X in (train.X, held_out.x))
+        reference = Ridge(1.0).fit(features, train.y, train.weight)
+        assert_allclose(found.mean[i], reference.predict(asked).T, atol=1e-4)
+    classes = dataclasses.replace(train, y=(train.y > 0).astype(float))
+    logistic = pooled_densities(classes, held_out, Bernoulli())
+    for output in range(2):
+        reference = LogisticRegression(tol=1e-9).fit(train.X, classes.y[:, output], train.weight)
+        expected = reference.predict_proba(held_out.x)[:, 1]
+        assert_allclose(logistic.mean[0, output], expected, atol=1e-4)
 
 
 def test_a_pooled_head_does_not_adapt(monkeypatch):

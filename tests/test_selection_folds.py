@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skcml.heads import Heads
+from skcml.outer_loop import History
+from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import STRUCTURES
 from skcml.selection import folds as module
 from skcml.selection.baselines import per_task_mean, pooled_densities
-from skcml.selection.folds import learn_fold, n_descents, n_folds, some_tasks, split_tasks
+from skcml.selection.folds import (
+    Fold,
+    learn_fold,
+    look_of_others,
+    n_descents,
+    n_folds,
+    some_tasks,
+    split_tasks,
+)
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     head_problem,
@@ -178,13 +189,12 @@ def check_judgement(found, held_out, train, options):
         score = np.average(log_density, weights=held_out.weight)
         assert found.score(structure) == pytest.approx(score, rel=1e-12)
         members = found.members(structure)
-        assert list(members) == ["pooled", "mixed_model", "networks"][: 2 if reml else None]
+        assert list(members) == ["pooled", "mixed_model"]  # a network is judged later
         assert members["mixed_model"] is densities
         assert members["pooled"] is found.pooled
-        assert members.get("networks") is found.network
 
 
-def test_a_network_starts_from_the_best_mixed_model_and_is_judged():
+def test_a_network_starts_from_the_best_mixed_model():
     train, held = two_parts()
     recorder, options = Recorder(), learn_options()
     fold = learn_fold(train, held, options, np.random.default_rng(3), recorder)
@@ -194,11 +204,45 @@ def test_a_network_starts_from_the_best_mixed_model_and_is_judged():
     for model, other in zip(mixed, expected, strict=True):
         assert_array_equal(model.factor, other.factor)
         assert_array_equal(model.omega, other.omega)
-    for judgement, held_out in zip((fold.known, fold.unseen), both_held_out(held), strict=True):
-        network = held_out.densities(head_problem(2, 2, options), fold.theta)
-        assert_array_equal(judgement.network.mean, network.mean)
-        assert_array_equal(judgement.network.variance, network.variance)
     assert [step for step, _ in recorder.steps[0]] == list(range(1, len(fold.history.loss) + 1))
+
+
+def test_a_network_is_judged_as_it_was_at_a_look():
+    train, held = two_parts()
+    options = learn_options(meta_max_iter=60)
+    fold = learn_fold(train, held, options, np.random.default_rng(3))
+    problem = head_problem(2, 2, options)
+    known, strangers = both_held_out(held)
+    for index in (0, 2):
+        theta = MetaParams(problem.shapes, fold.history.states[index])
+        judged = fold.judged(index, options)
+        assert judged.theta is fold.theta
+        network = known.densities(problem, theta)
+        assert_array_equal(judged.known.network.mean, network.mean)
+        assert_array_equal(judged.known.network.variance, network.variance)
+        pooled = pooled_densities(train, strangers, networks=Heads.stack(problem, [theta]))
+        assert_array_equal(judged.unseen.pooled_networks.mean, pooled.mean)
+        assert list(judged.known.members("full")) == ["pooled", "mixed_model", "networks"]
+        assert list(judged.unseen.members("full")) == ["pooled", "pooled_networks", "mixed_model"]
+
+
+def with_curve(*losses):
+    history = History(validation_loss=list(losses), states=[np.zeros(1)] * len(losses))
+    return Fold(None, history, None)
+
+
+def test_the_look_at_which_a_network_is_judged_is_chosen_by_the_other_folds():
+    folds = [with_curve(3, 0, 3), with_curve(3, 2, 1), with_curve(3, 3, 1)]
+    assert look_of_others(folds[0], folds) == 2
+    assert look_of_others(folds[2], folds) == 1
+    # What ended early stays as it ended; a look that the fold never had is none of its own.
+    folds = [with_curve(3, 0, 0, 0), with_curve(3, 1), with_curve(3, 3, 1, 1)]
+    assert look_of_others(folds[1], folds) == 1
+    assert look_of_others(folds[0], folds) == 2
+    # Alone, a fold can but choose itself; without a network there is nothing to choose.
+    assert look_of_others(folds[0], folds[:1]) == 1
+    assert look_of_others(Fold(None, None, None), folds) == 0
+    assert look_of_others(with_curve(), folds) == 0
 
 
 def test_held_out_rows_are_not_learned_from(monkeypatch):
@@ -254,7 +298,7 @@ def test_a_network_learns_what_the_mixed_model_cannot():
         options,
         np.random.default_rng(0),
     )
-    j = fold.known
+    j = fold.judged(look_of_others(fold, [fold]), options).known
     linear = min(np.average((j.y - d.mean[0])[0] ** 2, weights=j.weight) for d in j.linear.values())
     network = np.average((j.y - j.network.mean[0])[0] ** 2, weights=j.weight)
     assert network < 0.3 * linear

@@ -77,7 +77,7 @@ def test_each_output_has_a_verdict_of_its_own():
     learned = run(
         standardized(dataclasses.replace(tasks, y=np.hstack([straight, tasks.y]))), **NETWORK
     )
-    assert learned.known.weights.shape == (3, 2)
+    assert learned.known.weights.shape == (4, 2)
     assert_allclose(learned.known.weights.sum(0), 1.0)
     assert learned.known.share("networks")[1] > 0.95
     assert np.diff(learned.known.share("mixed_model")) < -0.2
@@ -188,8 +188,8 @@ def test_without_early_stopping_all_steps_are_run_once_and_nobody_judges():
     assert len(history["loss"]) == history["best_step"] == 7
     assert history["validation_loss"] == []
     assert learned.gain is None
-    assert_array_equal(learned.known.weights, [[0.0], [0.0], [1.0]])
-    assert_array_equal(learned.unseen.weights, [[0.0], [1.0], [0.0]])
+    assert_array_equal(learned.known.weights, [[0.0], [0.0], [0.0], [1.0]])
+    assert_array_equal(learned.unseen.weights, [[0.0], [0.0], [1.0], [0.0]])
     assert learned.members["networks"].n_heads == 1
     assert_array_equal(learned.known.shape.ratio, IntervalShape.gaussian(1).ratio)
     assert learned.mixed[0].structure == "full"
@@ -210,8 +210,8 @@ def test_without_steps_there_is_the_mixed_model_only(early_stopping):
     learned = run(tasks, early_stopping=early_stopping, **LINEAR_ONLY)
     assert list(learned.members) == ["mixed_model"]
     assert learned.histories == []
-    assert_array_equal(learned.known.weights, [[0.0], [1.0], [0.0]])
-    assert_array_equal(learned.unseen.weights, [[0.0], [1.0], [0.0]])
+    assert_array_equal(learned.known.weights, [[0.0], [0.0], [1.0], [0.0]])
+    assert_array_equal(learned.unseen.weights, [[0.0], [0.0], [1.0], [0.0]])
     if early_stopping:
         assert learned.gain["final"] == learned.gain["mixed_model"]
     else:

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
+from skcml.problems.mlp import MLPBody
 from skcml.selection.ridge import ridge_heads
 from tests.builders import linear_tasks
 
@@ -24,7 +25,7 @@ def test_each_task_has_its_own_ridge_regression(alpha, is_weighted, sizes):
     rng = np.random.default_rng(1)
     if is_weighted:
         tasks = dataclasses.replace(tasks, weight=rng.uniform(0.2, 3.0, len(tasks.X)))
-    posterior = ridge_heads(4, 2, alpha).adapt(tasks)
+    posterior = ridge_heads(MLPBody(4), 2, alpha).adapt(tasks)
     X = rng.normal(size=(20, 4))
     for t in range(tasks.n_tasks):
         rows = slice(tasks.starts[t], tasks.starts[t + 1])
@@ -39,6 +40,8 @@ def test_each_task_has_its_own_ridge_regression(alpha, is_weighted, sizes):
 
 def test_without_rows_nothing_is_known():
     tasks = linear_tasks(n_tasks=3)
-    mean, variance = ridge_heads(2, 1).adapt(tasks).predict(np.zeros((1, 2)), np.array([-1]))
+    mean, variance = (
+        ridge_heads(MLPBody(2), 1).adapt(tasks).predict(np.zeros((1, 2)), np.array([-1]))
+    )
     assert mean.item() == 0.0
     assert variance.item() > 1e5

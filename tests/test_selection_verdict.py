@@ -35,7 +35,8 @@ def judgement(y, linear, network, *, pooled=9.0, variance=1.0, group=None, struc
 def fold(known, unseen=None):
     """Return a fold whose groups predict 9 by themselves."""
     unseen = known if unseen is None else unseen
-    return Fold(None, None, known, unseen, np.full(known.y.shape, 9.0))
+    per_task = np.full(known.y.shape, 9.0)
+    return Fold(None, None, None, None, known, unseen, per_task)
 
 
 def gains(judgements):
@@ -68,7 +69,7 @@ def test_without_a_network_the_linear_model_has_all_the_weight():
     rng = np.random.default_rng(0)
     folds = [judgement(np.zeros(5), 1.0, None), judgement(np.zeros(5), 1.0, None)]
     weights = member_weights(folds, "full", ADAPTIVE, rng)
-    assert_array_equal(weights, [[0.0], [1.0], [0.0]])
+    assert_array_equal(weights, [[0.0], [0.0], [1.0], [0.0]])
     assert gains(folds) == {"pooled": 9.0, "per_task": 9.0, "mixed_model": 1.0, "final": 1.0}
 
 
@@ -82,7 +83,7 @@ def test_no_group_has_a_say_in_its_own_verdict():
     assert gain["mixed_model"] == pytest.approx(np.sqrt(8.0))
     # All weights together are undecided.
     weights = member_weights(folds, "full", ADAPTIVE, rng)
-    assert_allclose(weights[1:], 0.5, atol=0.15)
+    assert_allclose(weights[2:], 0.5, atol=0.15)
     # Alone, a fold can but judge itself.
     gain = gains(folds[:1])
     assert gain["final"] == pytest.approx(0.0, abs=1e-12)
@@ -96,14 +97,14 @@ def test_groups_of_two_folds_are_not_the_same_groups():
         judgement(np.zeros(50), 1.0, 0.0, group=group),
         judgement(np.zeros(50), 0.0, 1.0, group=group),
     ]
-    spread = [member_weights(folds, "full", ADAPTIVE, rng(s))[1, 0] for s in range(10)]
+    spread = [member_weights(folds, "full", ADAPTIVE, rng(s))[2, 0] for s in range(10)]
     joined = judgement(
         np.zeros(100),
         np.repeat([1.0, 0.0], 50),
         np.repeat([0.0, 1.0], 50),
         group=np.repeat([0, 1, 2, 3], 25),
     )
-    same = [member_weights([joined], "full", ADAPTIVE, rng(s))[1, 0] for s in range(10)]
+    same = [member_weights([joined], "full", ADAPTIVE, rng(s))[2, 0] for s in range(10)]
     assert_allclose(spread, same)
 
 
@@ -112,7 +113,7 @@ def test_errors_are_standardised_by_the_mixtures_own_moments():
     rng = np.random.default_rng(0)
     y = rng.choice([-2.0, 2.0], 3_000) + rng.normal(size=3_000)
     mixture, _ = mix([judgement(y, -2.0, 2.0)], "full", ADAPTIVE, Numbers(), rng)
-    weights, shape = mixture.weights[1:], mixture.shape
+    weights, shape = mixture.weights[2:], mixture.shape
     assert_allclose(weights, 0.5, atol=0.05)
     mean, variance = moments(np.array([[[-2.0]], [[2.0]]]), np.ones((2, 1, 1)), weights)
     z = abs((y - mean.item()) / np.sqrt(variance.item()))
@@ -135,14 +136,19 @@ def test_gains_are_root_mean_squared_errors_over_groups():
 
 
 def test_unseen_groups_have_a_mixture_of_their_own():
-    # Where rows are known the network is right, where none is the pooled model.
+    # Where rows are known the network is right, where none is a pooled model, of either kind.
     y = np.zeros(50)
-    known, unseen = judgement(y, 4.0, 0.0, pooled=3.0), judgement(y, 4.0, 9.0, pooled=0.0)
+    known, unseen = judgement(y, 4.0, 0.0, pooled=3.0), judgement(y, 4.0, None, pooled=0.0)
     rng = np.random.default_rng(0)
     mixture, prior, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
-    assert_array_equal(mixture.weights, [[0.0], [0.0], [1.0]])
-    assert_array_equal(prior.weights, [[1.0], [0.0], [0.0]])
+    assert_array_equal(mixture.weights, [[0.0], [0.0], [0.0], [1.0]])
+    assert_array_equal(prior.weights, [[1.0], [0.0], [0.0], [0.0]])
     assert (mixture.share("networks"), prior.share("pooled")) == (1.0, 1.0)
+    unseen = dataclasses.replace(
+        unseen, pooled=unseen.linear["full"], pooled_networks=unseen.pooled
+    )
+    _, prior, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
+    assert_array_equal(prior.weights, [[0.0], [1.0], [0.0], [0.0]])
     # A REML fit stays what it is, and a group with rows is never left to the pooled model.
     _, prior, _ = weigh(
         [fold(judgement(y, 4.0, None), judgement(y, 4.0, None, pooled=0.0))],
@@ -151,6 +157,6 @@ def test_unseen_groups_have_a_mixture_of_their_own():
         rng,
         reml=True,
     )
-    assert_array_equal(prior.weights, [[0.0], [1.0], [0.0]])
+    assert_array_equal(prior.weights, [[0.0], [0.0], [1.0], [0.0]])
     assert "pooled" in MEMBERS
     assert "pooled" not in ADAPTIVE

@@ -68,9 +68,16 @@ def test_effects_without_meta_fit_are_ridge_regressions():
     assert_allclose(estimator.group_effects().loc[2], expected, rtol=1e-3)
 
 
-def test_effects_need_groups():
-    with pytest.raises(ValueError, match=r"group_effects needs groups.*group_column"):
-        learned().fit(X, Y).group_effects()
+def test_effects_need_rows():
+    with pytest.raises(ValueError, match=r"group_effects needs rows of a group: call fit"):
+        learned().group_effects()
+
+
+def test_a_single_task_has_one_row_of_effects():
+    alone = learned().fit(X[:4], Y[:4]).group_effects()
+    assert list(alone.index) == [0]
+    one = learned().fit(X[:4], Y[:4], groups=["a"] * 4).group_effects()
+    assert_array_equal(alone, one)
 
 
 def test_the_prior_predicts_what_its_summary_says():
@@ -96,7 +103,7 @@ def test_the_frame_holds_the_same_figures():
     assert_array_equal(frame["sd_between_groups"], summary.sd_between_groups[0])
     assert frame.attrs["noise_sd"] == summary.noise_sd.tolist()
     assert frame.attrs["covariance_structure"] == summary.covariance_structure
-    assert frame.attrs["network_weight"] == estimator.meta_params_["weights"][2].tolist()
+    assert frame.attrs["network_weight"] == estimator.meta_params_["weights"][3].tolist()
 
 
 def test_the_summary_finds_the_spread_that_was_drawn():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.problems.mlp import MLPBody
 from skcml.selection import Learned
+from skcml.selection.baselines import pooled_heads
 from skcml.selection.mixture import IntervalShape, Mixture
 from skcml.selection.ridge import ridge_heads
 
@@ -90,16 +92,25 @@ def adapt_ridge(
     prior_strength: float,
     is_flat: bool,
 ) -> Adapted:
-    """Fit ridge regression to each task: what there is without `meta_fit`."""
+    """Fit ridge regression to each task: what there is without `meta_fit`.
+
+    Groups that it has not seen get one ridge regression on the rows of all.
+    """
     n_outputs = tasks.y.shape[1]
     posterior = ridge_heads(MLPBody(tasks.X.shape[1]), n_outputs, prior_strength).adapt(tasks)
-    ridge = Blend([(posterior, np.ones(n_outputs))], IntervalShape.gaussian(n_outputs))
+    shape = IntervalShape.gaussian(n_outputs)
+    ridge = unseen = Blend([(posterior, np.ones(n_outputs))], shape)
+    noise = _noise_variance(tasks, posterior)
+    if groups is not None and len(tasks.X):
+        pooled = pooled_heads(tasks)
+        prior = replace(pooled, noise=pooled.noise / noise).adapt(tasks.subset(np.arange(0)))
+        unseen = Blend([(prior, np.ones(n_outputs))], shape)
     return Adapted(
         known=ridge,
-        unseen=ridge,
+        unseen=unseen,
         linear=posterior,
         scaling=scaling,
-        variance_scale=_noise_variance(tasks, posterior),
+        variance_scale=noise,
         groups=groups,
         is_prior=False,
         is_flat=is_flat,

@@ -16,7 +16,12 @@ from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapting import adapt_learned, adapt_ridge, task_rows
 from skcml.estimators._inputs import all_or_nothing, read_features, read_outputs, read_weights
-from skcml.estimators._meta_options import check_outputs, check_tasks, learn_options
+from skcml.estimators._meta_options import (
+    check_outputs,
+    check_tasks,
+    learn_options,
+    warn_of_few_rows,
+)
 from skcml.estimators._meta_state import MetaState, check_params, state_attributes, watched_params
 from skcml.estimators._progress import CallbackProgress, hook_data
 from skcml.estimators._scaling import Scaling
@@ -102,6 +107,8 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         tasks, _ = task_rows(X, y, weight, groups, scaling)
         tasks = tasks.subset(np.flatnonzero(tasks.sizes))
         check_tasks(tasks)
+        if options.is_reml:
+            warn_of_few_rows(tasks)
         validation = self._read_validation(X_val, y_val, groups_val, scaling, y.shape[1])
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
 
@@ -235,20 +242,20 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         DataFrame or ndarray of shape (n_groups, n_coefficients)
-            One row per group and one column per coefficient, the intercept first, in units of X
-            and y; with several outputs, all coefficients of one output after the other.
+            One row per group (one, if `fit` saw a single task) and one column per coefficient, the
+            intercept first, in units of X and y; with several outputs, all coefficients of one
+            output after the other.
         """
         check_is_fitted(self)
-        if self._adapted.groups is None:
-            raise ValueError(
-                "group_effects needs groups: call fit(X, y, groups=...), or set group_column."
-            )
+        if self._adapted.is_prior:
+            raise ValueError("group_effects needs rows of a group: call fit first.")
         effects = effects_of_groups(self._adapted, deviations=deviations)
         flat = effects.reshape(len(effects), -1)
         if not as_frame:
             return flat
         columns = column_names(self._feature_names(), effects.shape[1])
-        return to_frame(flat, columns, self._adapted.groups.labels, "group")
+        groups = self._adapted.groups
+        return to_frame(flat, columns, [0] if groups is None else groups.labels, "group")
 
     def prior_summary(self, as_frame: bool = True) -> Any:
         """Return what the groups share and what varies between them.

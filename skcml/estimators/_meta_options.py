@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
@@ -83,6 +84,17 @@ def check_tasks(tasks: TaskRows) -> None:
             f"Each of the {filled} groups has one row, n_samples = {n_rows} in all; learning needs "
             "groups with a row to adapt to and a row to predict. Check that groups holds the group "
             "of each row, not a row number."
+        )
+
+
+def warn_of_few_rows(tasks: TaskRows) -> None:
+    """Say that a REML fit needs more rows than coefficients."""
+    n_rows, n_coefficients = len(tasks.X), 1 + tasks.X.shape[1]
+    if n_rows <= n_coefficients:
+        warnings.warn(
+            f"A REML fit of {n_coefficients} coefficients needs more than the n_samples = {n_rows} "
+            "rows there are: variances are left at their start. Leave features out.",
+            stacklevel=6,
         )
 
 

@@ -76,17 +76,18 @@ def main(picture: str | Path = "demo.png", n_splits: int = 3, **settings: Any) -
         LEARNED: CMLRegressor(random_state=0, **settings),
     }
     splits = split_groups(rows, n_splits)
+    print(f"{table.DESCR}\n")
+    print(
+        f"Splits: {n_splits}. Groups held out in each: {splits[0].query.groups.nunique()}. Rows of "
+        f"each to adapt to: {N_SHOTS}; the others are to be predicted. Learning takes a minute.\n",
+        flush=True,
+    )
     cells = []
     for name, estimator in estimators.items():
         data = splits
         if name == CUBIC:
             data = split_groups(rows._replace(X=cubic_terms(rows.X)), n_splits)
         cells.append([name, *summary(data, [run(name, estimator, split) for split in data])])
-    print(f"{table.DESCR}\n")
-    print(
-        f"Splits: {n_splits}. Groups held out in each: {splits[0].query.groups.nunique()}. Rows of "
-        f"each to adapt to: {N_SHOTS}; the others are to be predicted.\n"
-    )
     print_table([list(HEADINGS), *cells])
     figure = draw(estimators[LEARNED], estimators[MIXED], splits[-1])
     figure.savefig(picture, dpi=150)

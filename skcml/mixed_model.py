@@ -84,8 +84,9 @@ def fit_mixed_model(
     structure : {"full", "diagonal", "intercept"}, default="full"
         Which coefficients vary between groups, and whether together.
     shrinkage : float, default=2.0
-        Pseudo-groups without correlation: off-diagonal entries of the covariance shrink by
-        ``n_groups / (n_groups + shrinkage)``. Zero is REML.
+        Pseudo-groups without correlation: in each iteration off-diagonal entries of the covariance
+        shrink by ``n_groups / (n_groups + shrinkage)``, at the end by more than that where groups
+        tell little. Zero is REML.
     max_iter : int, default=100
     tol : float, default=1e-4
         Stop when no entry of the covariance, relative to its largest, nor the noise, relative to

@@ -23,7 +23,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
 
     `meta_fit` learns once, over many groups (patients, shops, schools, sensors), what they share.
     `fit` then adapts to one group, or to many at once, from a handful of rows; `predict` predicts,
-    with honest uncertainty. Without `meta_fit` it is ridge regression.
+    with honest uncertainty. Without `meta_fit` it is ridge regression, one for each group.
 
     What is learned is a mixture of two models, weighed by groups that were held out
     (``meta_gain_`` has the figures): the linear mixed model, and the same model on features that a
@@ -47,7 +47,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         Activation of the hidden layers.
     prior_covariance : {"full", "diagonal"}, default="full"
         Whether coefficients vary together. With more than 96 features, "full" means diagonal plus
-        low rank.
+        low rank, and diagonal in the mixed model.
     prior_strength : float, default=1.0
         Factor on the learned prior precision at `fit`: above one, groups are taken to be more
         alike. Without `meta_fit`, the ridge penalty. Can be grid-searched.
@@ -82,7 +82,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         Whether to hold out groups: to stop early, to weigh the models and to shape intervals. There
         are 10 folds below 60 groups, 5 below 200, 3 below 2000 and a single split from there;
         each fold's network is kept. Without it, one network is learned for exactly
-        ``meta_max_iter`` steps and is all that predicts.
+        ``meta_max_iter`` steps and predicts known groups alone; unseen ones get the mixed model.
     validation_fraction : float, default=0.2
         Share of groups held out in a single split.
     n_iter_no_change : int, default=200
@@ -105,9 +105,11 @@ class CMLRegressor(RegressorMixin, BaseCML):
     ----------
     meta_params_ : dict
         Learned arrays, in standardised units: ``"mixed_model"`` and, unless they weigh nothing,
-        ``"networks"`` and ``"pooled"`` (omega, factor, noise and the networks' weights, stacked
-        over networks); ``"weights"`` and ``"prior_weights"``, of shape (3, n_outputs), are the
-        shares of pooled model, mixed model and networks for groups with rows and without.
+        ``"networks"``, ``"pooled"`` and ``"pooled_networks"``, ridge regressions on all rows and
+        the inputs or the networks' features (omega, factor, noise and the networks' weights,
+        stacked over networks). ``"weights"`` and ``"prior_weights"``, of shape (4, n_outputs), are
+        the shares of pooled, pooled_networks, mixed_model and networks for groups with rows and
+        without.
     meta_gain_ : dict of str to float, or None
         Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
         ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture.
@@ -261,7 +263,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
     ) -> np.ndarray:
         """Predict quantiles of new observations.
 
-        Their shape, Gaussian or heavier in the tails, was learned from errors on held-out groups.
+        Their shape was learned from errors on held-out groups.
 
         Parameters
         ----------

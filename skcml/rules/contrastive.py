@@ -58,9 +58,10 @@ class Contrastive:
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
         "auto" is "tangent" where the solver has a factor of the curvature, else "symmetric".
     beta : float or "auto", default="auto"
-        Nudging strength of the finite schemes; no task is nudged by more than its beta_lim, the
-        strength beyond which the -beta phase has no minimum. "auto" takes a share of beta_lim,
-        which follows the accuracy of the solver: that is what limits how small beta may be.
+        Nudging strength of the finite schemes, at most beta_lim of a task, the strength beyond
+        which the -beta phase has no minimum; near it, "symmetric" contrasts with the free phase.
+        "auto" takes a share of beta_lim, which follows the accuracy of the solver: that is what
+        limits how small beta may be.
     """
 
     scheme: str = "auto"

@@ -2,7 +2,8 @@ r"""Mixture weights and interval shape, from predictions of held-out groups.
 
 The members' predictive densities are mixed with the weights that maximise the held-out log score
 (stacking of predictive distributions: Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018,
-equation 5). The problem is concave; EM solves it.
+equation 5). The problem is concave; EM approaches its solution from equal shares, and is ended
+early.
 """
 
 from __future__ import annotations

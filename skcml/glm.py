@@ -267,4 +267,7 @@ def gaussian_posterior(
 
 def _norm(gradient: np.ndarray) -> np.ndarray:
     """Return the norm of each task's gradient, of shape (..., t)."""
-    return (gradient**2).sum((-3, -1)) ** 0.5
+    # Scaled, since a step that went much too far has a square that overflows.
+    top = abs(gradient).max((-3, -1), initial=0.0)
+    scaled = gradient / np.where(top > 0, top, 1.0)[..., None, :, None]
+    return top * (scaled**2).sum((-3, -1)) ** 0.5

@@ -7,9 +7,9 @@ For group g with rows :math:`z` (a constant and the features), each logit has
 and y has the likelihood's distribution given :math:`\eta`. The E-step is the Gaussian nearest to
 the posterior of :math:`u_g` (`skcml.glm.gaussian_posterior`). The M-step has the closed form of a
 linear mixed model for the covariance, and a Newton step for the fixed effects and for a scale of
-each coefficient's random effect: the scales change nothing but the speed, since EM alone takes
-hundreds of iterations to find a large variance (parameter expansion: Liu, Rubin and Wu, Biometrika
-1998).
+each coefficient's random effect. The scales, and a mean of the random effects that is moved to the
+fixed ones, change nothing but the speed: EM alone takes hundreds of iterations to find a large
+variance (parameter expansion: Liu, Rubin and Wu, Biometrika 1998).
 """
 
 from __future__ import annotations
@@ -108,11 +108,14 @@ def fit_mixed_glm(
             solution, doubt = gaussian_posterior(glm, init=starts[i], max_rounds=rounds)
             starts[i] = solution.u
             found.append(_moments(chunk, glm, solution, doubt, factor))
-        total = _Moments(*(np.sum(part, axis=0) for part in zip(*map(vars_of, found), strict=True)))
+        total = _Moments(*(np.sum(part, axis=0) for part in zip(*map(_parts, found), strict=True)))
         step, scale = _newton_step(total, omega, sigma)
+        center = total.first / tasks.n_tasks
+        step += (factor @ center[..., None])[..., 0]
+        spread = total.second / tasks.n_tasks - center[:, :, None] * center[:, None]
         new_sigma = np.empty_like(sigma)
         for c in range(n_logits):
-            updated = factor[c] @ (total.second[c] / tasks.n_tasks) @ factor[c].T
+            updated = factor[c] @ spread[c] @ factor[c].T
             updated = restrict(scale[c][:, None] * updated * scale[c], structure)
             new_sigma[c] = shrink_to_diagonal(updated, tasks.n_tasks, shrinkage)
         moved = max(abs(step).max(), (abs(new_sigma - sigma).max((1, 2)) / sigma.max((1, 2))).max())
@@ -131,20 +134,21 @@ class _Moments:
 
     Attributes
     ----------
-    second : ndarray of shape (L, P, P)
-        E[u u'].
+    first, second : ndarray of shape (L, P) and (L, P, P)
+        E[u] and E[u u'].
     gradient : ndarray of shape (L, D)
     hessian : ndarray of shape (L, D, L, D)
     """
 
+    first: np.ndarray
     second: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
 
 
-def vars_of(moments: _Moments) -> tuple[np.ndarray, ...]:
+def _parts(moments: _Moments) -> tuple[np.ndarray, ...]:
     """Return the parts, in order."""
-    return moments.second, moments.gradient, moments.hessian
+    return moments.first, moments.second, moments.gradient, moments.hessian
 
 
 def _moments(
@@ -182,7 +186,7 @@ def _moments(
         spread = factor[c] @ covariance[c] @ factor[c].T  # (t, K, K)
         gram = (chunk.z * weighed_matrix[..., c, c, None]).mT @ chunk.z
         hessian[c, n_columns:, c, n_columns:] += (gram * spread).sum(0)
-    return _Moments(second, np.concatenate([fixed, scales], axis=1), hessian)
+    return _Moments(u.sum(1), second, np.concatenate([fixed, scales], axis=1), hessian)
 
 
 def _as_matrices(rows: np.ndarray, is_coupled: bool) -> np.ndarray:

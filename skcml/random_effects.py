@@ -61,5 +61,13 @@ def cholesky_psd(sigma: np.ndarray) -> np.ndarray:
     safe = np.where(scale > 0, scale, 1.0)
     correlation = sigma / np.outer(safe, safe)
     np.fill_diagonal(correlation, 1.0 + 1e-10)
-    factor: np.ndarray = scale[:, None] * np.linalg.cholesky(correlation)
+    try:
+        root = np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        # Singular, and indefinite by rounding: the triangle of a root without what is negative.
+        values, vectors = np.linalg.eigh(correlation)
+        half = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        root = np.asarray(np.linalg.qr(half, mode="r")).T
+        root = root * np.where(root.diagonal() < 0, -1.0, 1.0)
+    factor: np.ndarray = scale[:, None] * root
     return factor

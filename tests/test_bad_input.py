@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 
@@ -31,6 +32,15 @@ COMMON = {
         {"X": changed(X, pd.Timestamp("2024-01-01"), (0, 0))},
         "X: .*Column 0 of X holds Timestamp",
     ),
+    "X of dates": (
+        {"X": pd.DataFrame({"d": pd.date_range("2024", periods=len(X))})},
+        "X holds dates or durations, which are no numbers",
+    ),
+    "X lazy": ({"X": pl.DataFrame(X).lazy()}, r"X is a LazyFrame: call its collect\(\) first"),
+    "X huge": ({"X": changed(X, 1e61)}, r"X holds a value of size 1\.0e\+61; at most 1e\+60"),
+    "X beyond floats": ({"X": changed(X, 10**400)}, "X: .*too large"),
+    "y of dates": ({"y": np.full(len(Y), np.datetime64("2024"))}, "y holds dates or durations"),
+    "y huge": ({"y": changed(Y, -1e61)}, "y holds a value of size 1.0e\\+61"),
     "X complex": ({"X": X + 1j}, "X: Complex data not supported"),
     "X sparse": ({"X": scipy.sparse.csr_matrix(X)}, "Sparse data was passed for X"),
     "X of one dimension": ({"X": Y}, "X: Expected 2D array, got 1D array"),
@@ -51,6 +61,10 @@ COMMON = {
         {"groups": changed(GROUPS, np.nan)},
         r"groups has 1 missing label \(None, NaN, NA or NaT\), the first in row 3",
     ),
+    "groups with NaN in a tuple": (
+        {"groups": [(float("nan") if g == 3 else g, 0) for g in GROUPS]},
+        "groups has 6 missing labels",
+    ),
     "groups with None": ({"groups": changed(GROUPS, None)}, "groups has 1 missing label"),
     "groups a name": ({"groups": "ward"}, "groups must be a list, array or Series .* 'ward'"),
     "groups a table": (
@@ -58,7 +72,10 @@ COMMON = {
         r"groups must have one dimension, .* shape \(72, 2\)",
     ),
     "groups unhashable": ({"groups": [[g] for g in GROUPS]}, "groups has a label that cannot be"),
-    "weights negative": ({"sample_weight": -np.ones(72)}, "Negative values .* `sample_weight`"),
+    "weights negative": (
+        {"sample_weight": -np.ones(72)},
+        "Negative values in sample_weight, the least of them -1",
+    ),
     "weights too short": ({"sample_weight": np.ones(3)}, "sample_weight.shape == "),
     "weights zero": ({"sample_weight": np.zeros(72)}, "sample_weight: .*at least one non-zero"),
     "weights with NaN": ({"sample_weight": changed(Y, np.nan)}, "sample_weight"),
@@ -67,7 +84,7 @@ META_FIT = {
     "X with a column of text": ({"X": FRAME.assign(c="red")}, "Column 'c' of X holds 'red'"),
     "X with a column of dates": (
         {"X": FRAME.assign(day=pd.Timestamp("2024-01-01"))},
-        "X: .*Column 'day' of X holds Timestamp",
+        "X holds dates or durations in column 'day'",
     ),
     "groups missing": ({"groups": None}, r"meta_fit needs the group of each .*72 rows.*group_col"),
     "one group": ({"groups": np.zeros(72)}, r"at least two groups.* got 1 in n_samples = 72"),

@@ -157,7 +157,9 @@ def test_bad_input_leaves_the_earlier_state():
 
 def test_columns_too_far_apart_are_named_and_standardising_helps():
     x = np.where(np.arange(len(X))[:, None] == 3, 1e12, X)
-    with pytest.raises(ValueError, match=r"columns of X, or y, differ too much.*standardize=True"):
+    with pytest.raises(
+        ValueError, match=r"columns of X, y or sample_weight differ too.*standardize=True"
+    ):
         linear(standardize=False).meta_fit(x, Y, groups=GROUPS)
     assert np.isfinite(both(linear().meta_fit(x, Y, groups=GROUPS), x)).all()
 
@@ -259,3 +261,54 @@ def test_deep_copies_and_pickles_keep_the_task_too():
     estimator = learned().fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
     for copied in (copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
         assert_array_equal(both(copied, X, groups=GROUPS), both(estimator, X, groups=GROUPS))
+
+
+# --- another group column than the one that was learned with
+
+
+@pytest.mark.parametrize("column", [0, 7, "zz"])
+def test_a_group_column_set_after_fitting_is_refused(column):
+    estimator = learned().fit(X, Y, groups=GROUPS).set_params(group_column=column)
+    calls = (
+        lambda: estimator.predict(X, groups=GROUPS),
+        lambda: estimator.predict_quantiles(X, groups=GROUPS),
+        estimator.group_effects,
+        estimator.prior_summary,
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"group_column was None when .* is .* now; set it"):
+            call()
+    estimator.set_params(group_column=None).predict(X, groups=GROUPS)
+
+
+# --- what users see is theirs
+
+
+def test_what_users_see_may_be_changed_without_harm():
+    estimator, copied = learned(), clone(learned())
+    before = both(estimator, X)
+    for seen in (estimator, copied):
+        for part in (seen.meta_params_["mixed_model"], seen.meta_params_["networks"]):
+            for array in part.values():
+                array[...] = np.nan
+        seen.meta_params_["weights"][...] = np.nan
+        seen.meta_gain_.clear()
+        seen.meta_history_[0]["loss"].clear()
+        seen.prior_summary(as_frame=False).network_weight[...] = np.nan
+    assert_array_equal(both(estimator, X), before)
+    assert_array_equal(both(clone(estimator), X), before)
+    assert clone(copied).meta_gain_ == learned().meta_gain_
+
+
+def test_many_columns_that_vary_together_are_no_trouble_for_reml():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 10)
+    x = rng.normal(size=(200, 20))
+    y = (x * rng.normal(size=(20, 20))[groups]).sum(1) + rng.normal(size=200)
+    estimator = linear(early_stopping=False).meta_fit(x, y, groups=groups)
+    assert np.isfinite(both(estimator, x)).all()
+
+
+def test_a_reml_fit_of_too_few_rows_is_warned_of():
+    with pytest.warns(UserWarning, match="A REML fit of 3 coefficients needs more than the n_samp"):
+        linear().meta_fit(X[:3], Y[:3], groups=[0, 0, 1])

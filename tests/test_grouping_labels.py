@@ -270,8 +270,9 @@ def test_kind_of():
     assert kind_of([(1, 2)]) is None
 
 
-def test_what_is_missing_is_a_label_not_what_a_label_holds():
-    assert missing_rows([np.float32("nan"), "nan", 0.0, None, (None, np.nan), "", 0]) == [0, 3]
+def test_what_is_missing_is_a_label_or_a_part_of_it():
+    labels = [np.float32("nan"), "nan", 0.0, None, (None, 1), "", 0, (1, (2, np.nan)), (1, "nan")]
+    assert missing_rows(labels) == [0, 3, 4, 7]
     assert missing_rows(np.array([1.0, np.nan])) == [1]
     assert missing_rows(np.array([1, 2])) == []
 

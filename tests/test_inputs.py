@@ -101,10 +101,12 @@ def test_values_that_are_not_finite_are_refused(bad):
         read_outputs(np.array(bad), 2, estimator)
 
 
-def test_finite_values_with_an_infinite_sum_are_read():
+def test_finite_values_with_an_infinite_sum_are_called_large_and_not_infinite():
     estimator = CMLRegressor()
     read_features(estimator, X, None, reset=True)
-    large = np.full((2, 2), 1e308)
+    with pytest.raises(ValueError, match="X holds a value of size"):
+        read_features(estimator, np.full((2, 2), 1e308), None, reset=False)
+    large = np.full((2, 2), 1e60)
     assert_array_equal(read_features(estimator, large, None, reset=False)[0], large)
 
 
@@ -171,12 +173,23 @@ def test_bad_weights_are_refused_by_name(weight):
         read_weights(weight, X)
 
 
+def test_weights_of_absurd_size_are_refused():
+    with pytest.raises(ValueError, match=r"sample_weight holds 1\.0e-70; a weight is zero, or at"):
+        read_weights([1, 1, 0, 1, 1, 1e-70], X)
+    with pytest.raises(ValueError, match="sample_weight holds a value of size"):
+        read_weights([1, 1, 0, 1, 1, 1e70], X)
+    with pytest.raises(ValueError, match="Negative values in sample_weight, the least of them -2:"):
+        read_weights([1, 1, 0, 1, 1, -2], X)
+    with pytest.raises(TypeError, match="sample_weight holds dates"):
+        read_weights(np.full(6, np.datetime64("2024")), X)
+
+
 def test_probabilities_are_one_or_many():
     assert_array_equal(read_probabilities(0.5), [0.5])
     assert_array_equal(read_probabilities((0.9, 0.1)), [0.9, 0.1])
 
 
-@pytest.mark.parametrize("q", [0, 1, -0.1, [0.5, 1.1], np.nan, None, "half", [], [[0.5]]])
+@pytest.mark.parametrize("q", [0, 1, -0.1, [0.5, 1.1], np.nan, 10**400, None, "half", [], [[0.5]]])
 def test_what_is_no_probability_is_refused(q):
     with pytest.raises(ValueError, match="q must be probabilities between 0 and 1, both excluded"):
         read_probabilities(q)

@@ -60,3 +60,12 @@ def test_coefficient_map_translates_deviations(output):
     assert_allclose(
         scaling.coefficient_map(output) @ deviation[output], moved[output], rtol=1e-9, atol=1e-12
     )
+
+
+def test_a_constant_column_with_uneven_weights_is_centred_only():
+    X = np.full((72, 1), 1e5)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        scaling = Scaling.fit(X, rng.normal(size=(72, 1)), rng.choice([1e-3, 1.0], 72))
+        assert np.isfinite(scaling.x_scale).all()
+        assert abs(scaling.features(X)).max() < 1e-3

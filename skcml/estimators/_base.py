@@ -39,6 +39,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators; `Self` says that the methods return the estimator itself."""
 
     _meta: MetaState
+    _group_column: str | int | None
     _adapted: Adapted
 
     def meta_fit(
@@ -135,8 +136,8 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
                 learned = learn(tasks, validation, options, rng, progress)
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                f"The columns of X, or y, differ too much in scale for float64 ({error}): set "
-                "standardize=True, or rescale them."
+                "The columns of X, y or sample_weight differ too much in scale for float64 "
+                f"({error}): rescale them{'' if self.standardize else ', or set standardize=True'}."
             ) from error
         self.__dict__.update(attributes_of(learned))
         if progress is not None:
@@ -203,6 +204,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         else:
             check_params(self, state)
         X, groups = read_features(self, X, groups, reset=state is None)
+        self._group_column = self.group_column
         y, is_flat = read_outputs(y, len(X), self)
         weight = read_weights(sample_weight, X)
         if state is not None:
@@ -246,7 +248,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
             intercept first, in units of X and y; with several outputs, all coefficients of one
             output after the other.
         """
-        check_is_fitted(self)
+        self._check_readable()
         if self._adapted.is_prior:
             raise ValueError("group_effects needs rows of a group: call fit first.")
         effects = effects_of_groups(self._adapted, deviations=deviations)
@@ -277,6 +279,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         """
         if not hasattr(self, "_meta"):
             raise ValueError("prior_summary needs meta_fit: without it there is no learned prior.")
+        self._check_readable()
         summary: Bunch = summary_of_prior(self._meta)
         if not as_frame:
             return summary
@@ -292,7 +295,7 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
 
     def _read_rows(self, X: Any, groups: Any) -> tuple[Adapted, np.ndarray, np.ndarray]:
         """Return what has been adapted, and the rows to predict with their tasks' codes."""
-        check_is_fitted(self)
+        self._check_readable()
         X, groups = read_features(self, X, groups, reset=False)
         return self._adapted, X, self._adapted.codes(groups, len(X))
 
@@ -319,6 +322,15 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
                 "to predict. Pass groups of two rows or more."
             )
         return tasks.subset(usable)
+
+    def _check_readable(self) -> None:
+        """Refuse to read rows, or name columns, by another group column than was learned with."""
+        check_is_fitted(self)
+        if self.group_column != self._group_column:
+            raise ValueError(
+                f"group_column was {self._group_column!r} when the estimator was fitted and is "
+                f"{self.group_column!r} now; set it back, or fit again."
+            )
 
     def _feature_names(self) -> list[str]:
         n_features = self._adapted.scaling.x_mean.shape[0]

@@ -17,6 +17,9 @@ from sklearn.utils.validation import (
 
 from skcml.grouping import pop_group_column
 
+# Largest size of a number: its fourth power, and sums of many, are still numbers in float64.
+MAX_SIZE = 1e60
+
 
 @contextmanager
 def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
@@ -25,8 +28,10 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
+        # In an order that never leaves the estimator empty, should it be interrupted here too.
         vars(estimator).update(before)
+        for name in set(vars(estimator)) - set(before):
+            delattr(estimator, name)
         raise
 
 
@@ -53,16 +58,48 @@ def read_features(
     """
     if estimator.group_column is None:
         if not reset and _is_plain(X) and _fits(estimator, X):
-            return X, groups
+            return _moderate(X, name), groups
+        _refuse_other_kinds(X, name)
         with _naming(name, X):
-            return validate_data(estimator, X, reset=reset, dtype=np.float64), groups
+            X = validate_data(estimator, X, reset=reset, dtype=np.float64)
+        return _moderate(X, name), groups
+    _refuse_other_kinds(None if hasattr(X, "shape") else X, name)
     with _naming(name):
         if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
             groups = column if groups is None else groups
+    _refuse_other_kinds(X, name)
     with _naming(name, X):
-        return check_array(X, dtype=np.float64, estimator=estimator, input_name=name), groups
+        X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
+    return _moderate(X, name), groups
+
+
+def _moderate(values: np.ndarray, name: str) -> np.ndarray:
+    """Return values whose squares, and the squares of these, are numbers in float64."""
+    largest = max(values.max(initial=0.0), -values.min(initial=0.0))
+    if largest > MAX_SIZE:
+        raise ValueError(
+            f"{name} holds a value of size {largest:.1e}; at most {MAX_SIZE:.0e} can be computed "
+            f"with: rescale {name}, or remove what is not data."
+        )
+    return values
+
+
+def _refuse_other_kinds(values: Any, name: str) -> None:
+    """Refuse what is no table yet, and what would become numbers without meaning."""
+    if hasattr(values, "collect") and not hasattr(values, "shape"):
+        raise TypeError(f"{name} is a {type(values).__name__}: call its collect() first.")
+    dtypes = [(None, getattr(values, "dtype", None))]
+    if hasattr(values, "columns"):
+        dtypes = list(zip(values.columns, getattr(values, "dtypes", ()), strict=False))
+    for column, dtype in dtypes:
+        if getattr(dtype, "kind", "") in ("m", "M"):
+            where = "" if column is None else f" in column {column!r}"
+            raise TypeError(
+                f"{name} holds dates or durations{where}, which are no numbers: subtract a date "
+                "and divide by a duration, or leave them out."
+            )
 
 
 def _is_plain(array: Any) -> bool:
@@ -106,13 +143,15 @@ def read_outputs(
             f"{type(estimator).__name__} requires {name} to be passed, but the target y is None."
         )
     if _is_plain(y) and y.shape == (n_samples,):
-        return y[:, None], True
+        return _moderate(y, name)[:, None], True
+    _refuse_other_kinds(y, name)
     with _naming(name, y):
         y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
     if len(y) != n_samples:
         raise ValueError(
             f"{name} has {len(y)} rows, but X{suffix} has {n_samples}; pass one for each row."
         )
+    y = _moderate(y, name)
     return (y[:, None], True) if y.ndim == 1 else (y, False)
 
 
@@ -120,15 +159,28 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     """Return non-negative weights of shape (n_samples,), or None for equal ones."""
     if sample_weight is None:
         return None
+    _refuse_other_kinds(sample_weight, "sample_weight")
     with _naming("sample_weight", sample_weight):
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in sample_weight, the least of them {weight.min():.4g}: a weight "
+            "says how often a row is there, and must be zero or more."
+        )
+    small = weight[weight > 0].min(initial=1.0)
+    if small < 1 / MAX_SIZE:
+        raise ValueError(
+            f"sample_weight holds {small:.1e}; a weight is zero, or at least {1 / MAX_SIZE:.0e}: "
+            "multiply all weights by the same number."
+        )
+    return _moderate(weight, "sample_weight")
 
 
 def read_probabilities(q: Any) -> np.ndarray:
     """Return probabilities of shape (n_quantiles,)."""
     try:
         probabilities = np.atleast_1d(np.asarray(q, dtype=float))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         probabilities = np.empty(0)
     inside = (probabilities > 0) & (probabilities < 1)
     if probabilities.ndim != 1 or len(probabilities) == 0 or not inside.all():
@@ -141,9 +193,9 @@ def _naming(name: str, values: Any = None) -> Iterator[None]:
     """Make errors from deep inside name the argument, and the column that is not numbers."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         message = str(error)
-        if re.search(rf"\b{name}\b", message):
+        if re.search(rf"\b{name}\b", message) and not isinstance(error, OverflowError):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}: {message}{_not_a_number(name, values)}") from error
@@ -152,12 +204,14 @@ def _naming(name: str, values: Any = None) -> Iterator[None]:
 def _not_a_number(name: str, values: Any) -> str:
     """Say which column holds something other than numbers and what to do, if there is one."""
     table = np.asarray(values, dtype=object)
+    if table.ndim != 2:
+        return ""
     columns = range(table.shape[1]) if table.ndim == 2 else ()
     for number, column in enumerate(getattr(values, "columns", columns)):
         for value in table[:, number]:
             try:
                 float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 return (
                     f". Column {column!r} of {name} holds {value!r:.60}, which is not a number: "
                     "encode it, leave it out, or name it as group_column if it holds the groups."

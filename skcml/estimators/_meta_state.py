@@ -53,6 +53,7 @@ def state_attributes(state: MetaState) -> dict[str, Any]:
     )
     return {
         "_meta": state,
+        "_group_column": state.params["group_column"],
         "_adapted": adapt_learned(
             state.learned,
             scaling,
@@ -63,17 +64,19 @@ def state_attributes(state: MetaState) -> dict[str, Any]:
         ),
         "meta_params_": {
             **{name: _arrays(heads) for name, heads in learned.members.items()},
-            "weights": learned.known.weights,
-            "prior_weights": learned.unseen.weights,
+            "weights": learned.known.weights.copy(),
+            "prior_weights": learned.unseen.weights.copy(),
         },
-        "meta_history_": learned.histories,
+        "meta_history_": deepcopy(learned.histories),
         "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),
-        "meta_gain_": learned.gain,
+        "meta_gain_": None if learned.gain is None else dict(learned.gain),
     }
 
 
 def _arrays(heads: Heads) -> dict[str, np.ndarray]:
-    return {**heads.theta, "omega": heads.omega, "factor": heads.factor, "noise": heads.noise}
+    """Return copies: a change of what users see is no change of what predicts."""
+    parts = {**heads.theta, "omega": heads.omega, "factor": heads.factor, "noise": heads.noise}
+    return {name: array.copy() for name, array in parts.items()}
 
 
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:

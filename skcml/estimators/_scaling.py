@@ -26,9 +26,13 @@ class Scaling:
     @classmethod
     def fit(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Scaling:
         """Standardise weighted columns; constant ones are centred only."""
-        x = StandardScaler().fit(X, sample_weight=weight)
-        out = StandardScaler().fit(y, sample_weight=weight)
-        return cls(x.mean_, x.scale_, out.mean_, out.scale_)
+        # The weighted variance of a constant column may come out below zero by rounding.
+        with np.errstate(invalid="ignore"):
+            x = StandardScaler().fit(X, sample_weight=weight)
+            out = StandardScaler().fit(y, sample_weight=weight)
+        scales = (np.where(np.isfinite(s.scale_), s.scale_, 1.0) for s in (x, out))
+        x_scale, y_scale = scales
+        return cls(x.mean_, x_scale, out.mean_, y_scale)
 
     @classmethod
     def none(cls, n_features: int, n_outputs: int) -> Scaling:

@@ -40,7 +40,7 @@ def summary_of_prior(state: MetaState) -> Bunch:
         correlation=np.stack(correlations),
         noise_sd=np.array(noise),
         covariance_structure=mixed[0].structure,
-        network_weight=state.learned.known.share("networks"),
+        network_weight=state.learned.known.share("networks").copy(),
     )
 
 

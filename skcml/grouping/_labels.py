@@ -122,7 +122,7 @@ def missing_rows(values: Labels) -> list[int]:
         return [
             row
             for row, value in enumerate(values)
-            if type(value) in suspects and (_is_missing_type(type(value)) or value != value)
+            if type(value) in suspects and _is_missing(value)
         ]
     rows: list[int] = []
     if values.dtype.kind == "f":
@@ -130,6 +130,13 @@ def missing_rows(values: Labels) -> list[int]:
     elif values.dtype.kind in "mM":
         rows = np.flatnonzero(np.isnat(values)).tolist()
     return rows
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell whether a label, or a part of it, is missing."""
+    if isinstance(value, tuple):
+        return any(_may_be_missing(type(part)) and _is_missing(part) for part in value)
+    return _is_missing_type(type(value)) or bool(value != value)
 
 
 def _is_missing_type(label_type: type) -> bool:
@@ -140,7 +147,7 @@ def _is_missing_type(label_type: type) -> bool:
 def _may_be_missing(label_type: type) -> bool:
     scalars = (numbers.Number, np.datetime64, np.timedelta64)
     is_scalar = issubclass(label_type, scalars) and not issubclass(label_type, int)
-    return is_scalar or _is_missing_type(label_type)
+    return is_scalar or issubclass(label_type, tuple) or _is_missing_type(label_type)
 
 
 def refuse_missing(rows: list[int], name: str) -> None:

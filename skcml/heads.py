@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,13 @@ class Heads:
             noise=np.concatenate([p.noise for p in parts]),
         )
 
+    @cached_property
+    def prior(self) -> Posterior:
+        """What is known of a task without rows."""
+        n_inputs, n_outputs = self.body.n_inputs, self.omega.shape[1]
+        X, y = np.empty((0, n_inputs)), np.empty((0, n_outputs))
+        return self.adapt(TaskRows(X, y, np.empty(0), np.zeros(1, dtype=int)))
+
     @property
     def n_heads(self) -> int:
         """How many heads."""
@@ -103,7 +111,7 @@ class Heads:
 
     def with_precision(self, strength: float) -> Heads:
         """Return the same heads with the prior precision multiplied by ``strength``."""
-        if strength == 1.0:
+        if strength == 1.0 or not self.factor.size:
             return self
         return replace(self, factor=self.factor / np.sqrt(strength))
 

@@ -34,7 +34,7 @@ COMMON = {
     ),
     "X of dates": (
         {"X": pd.DataFrame({"d": pd.date_range("2024", periods=len(X))})},
-        "X holds dates or durations, which are no numbers",
+        "X holds dates or durations in column 'd', which are no numbers",
     ),
     "X lazy": ({"X": pl.DataFrame(X).lazy()}, r"X is a LazyFrame: call its collect\(\) first"),
     "X huge": ({"X": changed(X, 1e61)}, r"X holds a value of size 1\.0e\+61; at most 1e\+60"),

@@ -53,14 +53,12 @@ def adapt_learned(
     is_flat: bool,
 ) -> Adapted:
     """Adapt the meta-learned heads to tasks; without a task, the result predicts the prior."""
-    nothing = tasks.subset(np.arange(0))
     posteriors = {}
     for name, heads in learned.members.items():
+        heads = heads.with_precision(prior_strength)
         # Of a member that speaks for unseen groups only, the prior is enough.
         is_needed = name == "mixed_model" or learned.known.share(name).any()
-        posteriors[name] = heads.with_precision(prior_strength).adapt(
-            tasks if is_needed else nothing
-        )
+        posteriors[name] = heads.adapt(tasks) if is_needed else heads.prior
 
     def blend(mixture: Mixture) -> Blend:
         return Blend(
@@ -103,8 +101,8 @@ def adapt_ridge(
     noise = _noise_variance(tasks, posterior)
     if groups is not None and len(tasks.X):
         pooled = pooled_heads(tasks)
-        prior = replace(pooled, noise=pooled.noise / noise).adapt(tasks.subset(np.arange(0)))
-        unseen = Blend([(prior, np.ones(n_outputs))], shape)
+        pooled = replace(pooled, noise=pooled.noise / noise)
+        unseen = Blend([(pooled.prior, np.ones(n_outputs))], shape)
     return Adapted(
         known=ridge,
         unseen=unseen,

@@ -61,8 +61,7 @@ def pooled_densities(
     networks: Heads | None = None,
 ) -> Densities:
     """Predict by `pooled_heads` of all training rows."""
-    heads = pooled_heads(train, likelihood, networks)
-    prior = heads.adapt(train.subset(np.arange(0)))
+    prior = pooled_heads(train, likelihood, networks).prior
     x = held_out.x
     return Densities(*prior.predict(x, np.full(len(x), -1)), likelihood)
 

@@ -75,11 +75,11 @@ class GLM:
             zeros = np.zeros_like(precision)
             return Curvature(LeastSquares.factorize(self.design, zeros, precision), None)
         # A row for each logit: the root of W takes the place of the root of a precision.
-        n_logits, _, _, n_columns = self.design.shape[-4:]
+        n_logits, _, n_rows, n_columns = self.design.shape[-4:]
         rows = np.moveaxis(self.design, -4, -2)  # (..., t, n, L, P)
         root = cholesky_of_doubt(curvature)
         b = (root.mT[..., None] * rows[..., None, :, :]).reshape(
-            *rows.shape[:-3], -1, n_logits * n_columns
+            *rows.shape[:-3], n_rows * n_logits, n_logits * n_columns
         )
         precision = np.broadcast_to(self.weight[..., None], rows.shape[:-1])
         precision = precision.reshape(b.shape[:-1])
@@ -110,7 +110,8 @@ class Curvature:
         if self.n_logits is None:
             return self.system.solve_h(rows)
         joint = np.moveaxis(rows, -4, -2)
-        solved = self.system.solve_h(joint.reshape(*joint.shape[:-2], -1))
+        n_logits, n_columns = joint.shape[-2:]
+        solved = self.system.solve_h(joint.reshape(*joint.shape[:-2], n_logits * n_columns))
         return np.moveaxis(solved.reshape(joint.shape), -2, -4)
 
     def doubt(self, design: np.ndarray) -> np.ndarray:

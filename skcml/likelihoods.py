@@ -11,7 +11,6 @@ Each does the same under a Gaussian doubt about :math:`\eta`, :math:`E[\ell(y, \
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar, Protocol
 
@@ -29,7 +28,7 @@ TINY = 1e-15
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 # Points for several predictors together.
-N_POINTS = 128
+N_POINTS = 64
 
 
 class Likelihood(Protocol):
@@ -172,20 +171,21 @@ class Categorical:
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by quasi-random points."""
-        return sum(self.nll(y, at) for at in _points_about(eta, doubt)) / N_POINTS
+        at = _points_about(eta, doubt)
+        top = at.max(-2, keepdims=True)
+        total = np.log(np.exp(at - top).sum(-2)) + top[..., 0, :]
+        return total.mean(-1) * y.sum(-3) - (y * eta).sum(-3)
 
     def slopes(self, eta: np.ndarray, doubt: np.ndarray | None = None) -> tuple[Any, Any]:
         """See `Likelihood`; by quasi-random points."""
         if doubt is None:
             p = self.mean(eta)
             return p, _spread(p, _outer(p))
-        mean: Any = 0.0
-        second: Any = 0.0
-        for at in _points_about(eta, doubt):
-            p = self.mean(at)
-            mean = mean + p / N_POINTS
-            second = second + _outer(p) / N_POINTS
-        return mean, _spread(mean, second)
+        at = _points_about(eta, doubt)
+        p = np.exp(at - at.max(-2, keepdims=True))
+        p /= p.sum(-2, keepdims=True)
+        mean = np.moveaxis(p.mean(-1), -1, -3)
+        return mean, _spread(mean, p @ p.mT / N_POINTS)
 
     def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Likelihood`."""
@@ -197,11 +197,10 @@ class Categorical:
         return np.log(np.maximum((y * mean).sum(-2, keepdims=True), TINY))
 
 
-def _points_about(eta: np.ndarray, doubt: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield eta at each of the points, one at a time: all together would fill the memory."""
-    root = cholesky_of_doubt(doubt)
-    for point in normal_points(eta.shape[-3]):
-        yield eta + np.moveaxis(root @ point, -1, -3)
+def _points_about(eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+    """Return eta at each of the points, of shape (..., n_tasks, n_rows, n_logits, N_POINTS)."""
+    shift = cholesky_of_doubt(doubt) @ normal_points(eta.shape[-3]).T
+    return np.moveaxis(eta, -3, -1)[..., None] + shift
 
 
 def _log_factorial(y: Array) -> Array:
@@ -224,7 +223,9 @@ def normal_points(dimension: int) -> np.ndarray:
     """Return quasi-random points, always the same, of a standard normal: (N_POINTS, dimension)."""
     sobol = stats.qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(0))
     points = stats.norm.ppf(np.clip(sobol.random(N_POINTS // 2), 1e-9, 1 - 1e-9))
-    return np.concatenate([points, -points])
+    points = np.concatenate([points, -points])
+    # Of mean zero as they are; of unit covariance too.
+    return np.linalg.solve(np.linalg.cholesky(points.T @ points / len(points)), points.T).T
 
 
 def _outer(p: np.ndarray) -> np.ndarray:

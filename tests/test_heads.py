@@ -9,9 +9,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import skcml.heads
 from skcml.episodes import Episode, TaskRows
+from skcml.glm import GLM, solve
 from skcml.heads import Heads
 from skcml.problems.head import NOISE_FLOOR
-from tests.builders import head_problem, random_theta
+from tests.builders import (
+    LIKELIHOODS,
+    glm_episode,
+    glm_problem,
+    head_problem,
+    random_theta,
+)
 
 # Without rows in the middle and at the end; fewer rows than columns and more, within a chunk too.
 SIZES = (3, 0, 40, 12, 9, 5, 1, 10, 2, 13, 0)
@@ -464,3 +471,98 @@ def test_no_training_row_is_kept(hidden):
         along = (v @ rows.mT) ** 2
         both = (v**2).sum(-1)[..., None] * (rows**2).sum(-1)[..., None, :]
         assert (along <= (1 - 1e-6) * both).all()
+
+
+# --- classes and counts
+
+
+def glm_heads(kind, hidden, n_heads=2):
+    problem = glm_problem(kind, hidden)
+    thetas = [random_theta(problem, seed) for seed in range(n_heads)]
+    return problem, thetas, Heads.stack(problem, thetas)
+
+
+def glm_tasks(problem, sizes=(3, 1, 0, 8, 25), seed=0):
+    """Draw tasks, one without rows, whose y the likelihood is about."""
+    rng = np.random.default_rng(seed)
+    n, starts = sum(sizes), np.concatenate([[0], np.cumsum(sizes)])
+    like = glm_episode(problem, seed, n_tasks=1, n_support=n)
+    X, y = rng.normal(size=(n, 3)), like.y_support[:, 0].T
+    return TaskRows(X, y, rng.uniform(0.5, 2.0, n), starts)
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS)
+@pytest.mark.parametrize("hidden", [(), (7,)])
+def test_heads_with_a_likelihood_predict_as_the_inner_problem(kind, hidden):
+    problem, thetas, heads = glm_heads(kind, hidden)
+    tasks = glm_tasks(problem)
+    posterior = heads.adapt(tasks)
+    X = np.random.default_rng(1).normal(size=(7, 3))
+    for t in range(tasks.n_tasks):
+        rows = slice(*tasks.starts[t : t + 2])
+        episode = Episode(
+            tasks.X[None, rows],
+            tasks.y[rows].T[:, None],
+            tasks.weight[None, rows],
+            X[None],
+            np.zeros((problem.n_outputs, 1, 7)),
+            np.ones((1, 7)),
+        )
+        mean, variance = posterior.predict(X, np.full(7, t))
+        for i, theta in enumerate(thetas):
+            expected = problem.predict(theta, episode)
+            assert_allclose(mean[i], expected[0][:, 0], rtol=1e-4, atol=1e-5)
+            assert_allclose(variance[i], expected[1][:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS)
+def test_rows_of_many_tasks_are_predicted_as_those_of_one(kind):
+    problem, _, heads = glm_heads(kind, (7,))
+    tasks = glm_tasks(problem)
+    codes = np.array([4, -1, 0, 3, 2, 0, 1, 4, 4])
+    X = np.random.default_rng(2).normal(size=(len(codes), 3))
+    mean, variance = heads.adapt(tasks).predict(X, codes)
+    only, nothing = heads.adapt(tasks).predict(X, codes, variance=False)
+    assert nothing is None
+    assert_allclose(only, mean, rtol=1e-12)
+    for t in (0, 1, 3, 4):
+        alone = heads.adapt(tasks.subset(np.array([t])))
+        found = alone.predict(X[codes == t], np.zeros((codes == t).sum(), int))
+        assert_allclose(mean[..., codes == t], found[0], rtol=1e-5, atol=1e-7)
+        assert_allclose(variance[..., codes == t], found[1], rtol=1e-5, atol=1e-7)
+    prior = heads.prior.predict(X, np.full(len(codes), -1))
+    unseen = (codes == -1) | (codes == 2)
+    assert_allclose(mean[..., unseen], prior[0][..., unseen], rtol=1e-9)
+    if kind == "categorical":
+        assert_allclose(mean.sum(1), 1.0)
+
+
+def test_a_head_that_does_not_integrate_predicts_by_the_mode():
+    problem, (theta,), heads = glm_heads("categorical", (), 1)
+    tasks = glm_tasks(problem)
+    posterior = dataclasses.replace(heads, integrates=False).adapt(tasks)
+    rows = slice(*tasks.starts[3:5])
+    X = np.random.default_rng(1).normal(size=(7, 3))
+    z, asked = (np.column_stack([np.ones(len(x)), x]) for x in (tasks.X[rows], X))
+    design = (z @ theta["factor"])[:, None]
+    offset = (z @ theta["omega"].T).T[:, None]
+    y, weight = tasks.y[rows].T[:, None], tasks.weight[None, rows]
+    mode = solve(GLM(problem.likelihood, design, offset, y, weight)).u[:, 0]
+    coefficients = theta["omega"] + (theta["factor"] @ mode[..., None])[..., 0]
+    expected = problem.likelihood.mean((asked @ coefficients.T).T[:, None])[:, 0]
+    mean, _ = posterior.predict(X, np.full(7, 3))
+    assert_allclose(mean[0], expected, atol=1e-6)
+
+
+def test_heads_of_one_layout_are_concatenated():
+    _, thetas, heads = glm_heads("poisson", (7,), 3)
+    problem = glm_problem("poisson", (7,))
+    parts = [Heads.stack(problem, thetas[:1]), Heads.stack(problem, thetas[1:])]
+    joined = Heads.concatenate(parts)
+    tasks = glm_tasks(problem)
+    X, codes = tasks.X, np.repeat(np.arange(5), tasks.sizes)
+    for found, expected in zip(
+        joined.adapt(tasks).predict(X, codes), heads.adapt(tasks).predict(X, codes), strict=True
+    ):
+        assert_array_equal(found, expected)
+    assert Heads.concatenate(parts[:1]) is parts[0]

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 from skcml.likelihoods import (
     MAX_LOG_RATE,
     N_POINTS,
+    TINY,
     Bernoulli,
     Categorical,
     Poisson,
@@ -123,7 +124,7 @@ def test_points_are_those_of_a_standard_normal_and_always_the_same():
     points = normal_points(3)
     assert points.shape == (N_POINTS, 3)
     assert_allclose(points.mean(0), 0.0, atol=1e-12)
-    assert_allclose(points.T @ points / N_POINTS, np.eye(3), atol=0.1)
+    assert_allclose(points.T @ points / N_POINTS, np.eye(3), atol=1e-12)
     assert (points == normal_points(3)).all()
 
 
@@ -133,3 +134,52 @@ def test_a_singular_doubt_has_a_root():
     root = cholesky_of_doubt(doubt)
     assert_allclose(root @ root.mT, doubt, atol=1e-8)
     assert np.isfinite(cholesky_of_doubt(np.zeros((2, 3, 3)))).all()
+
+
+# --- predictions
+
+
+@EACH
+def test_predictive_moments_are_those_of_draws(name):
+    likelihood, _ = CASES[name]
+    rng = np.random.default_rng(3)
+    eta = 0.5 * ETA
+    root = 0.6 * np.tril(rng.normal(size=(3, 3))) + 0.3 * np.eye(3)
+    covariance = root @ root.T
+    if likelihood.is_coupled:
+        doubt = np.broadcast_to(covariance, (4, 5, 3, 3))
+    else:
+        doubt = np.broadcast_to(covariance.diagonal()[:, None, None], eta.shape)
+    mean, variance = likelihood.moments(eta, doubt)
+    at = eta + np.moveaxis(rng.normal(size=(40_000, 1, 1, 3)) @ root.T, -1, 1)
+    means = likelihood.mean(at)
+    assert_allclose(mean, means.mean(0), rtol=0.05)
+    within = means if name == "poisson" else means * (1 - means)
+    assert_allclose(variance, within.mean(0) + means.var(0), rtol=0.2)
+
+
+def test_log_densities_are_those_of_the_predictive_mean():
+    p = np.random.default_rng(0).dirichlet(np.ones(3), size=20).T
+    labels = np.random.default_rng(1).integers(3, size=20)
+    found = Categorical().log_density(np.eye(3)[labels].T, p)
+    assert_allclose(found, np.log(p[labels, range(20)])[None])
+    y = (labels > 0).astype(float)
+    assert_allclose(Bernoulli().log_density(y, p[0]), stats.bernoulli.logpmf(y, p[0]))
+    counts, rate = labels.astype(float), 5 * p[0]
+    saturated = stats.poisson.logpmf(counts, counts) * (counts > 0)
+    expected = stats.poisson.logpmf(counts, rate) - saturated
+    assert_allclose(Poisson().log_density(counts, rate), expected, atol=1e-12)
+
+
+def test_a_certain_mistake_costs_much_and_not_all():
+    assert Bernoulli().log_density(np.array([1.0]), np.array([0.0])) == np.log(TINY)
+    certain = Categorical().log_density(np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]]))
+    assert certain == np.log(TINY)
+    assert np.isfinite(Poisson().log_density(np.array([3.0]), np.array([0.0]))).all()
+
+
+def test_a_doubt_that_rounding_made_indefinite_has_a_root():
+    half = RNG.normal(size=(3, 1))
+    doubt = half @ half.T - 1e-6 * np.eye(3)
+    root = cholesky_of_doubt(doubt[None])
+    assert_allclose(root @ root.mT, doubt[None], atol=1e-5)

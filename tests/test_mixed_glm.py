@@ -12,8 +12,8 @@ from skcml.episodes import TaskRows
 from skcml.likelihoods import Bernoulli, Categorical, Poisson
 from skcml.mixed_glm import fit_mixed_glm
 
-NODES = np.linspace(-6, 6, 601)
-WEIGHTS = stats.norm.pdf(NODES) * 0.02
+NODES = np.linspace(-5, 5, 201)
+WEIGHTS = stats.norm.pdf(NODES) * 0.05
 
 
 def draw(kind, *, n_tasks=200, size=6, omega=(0.3, 0.8), factor=((1.0,), (0.0,)), seed=0):

@@ -5,10 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import log_loss
 
+from skcml.episodes import TaskRows
 from skcml.heads import Heads
+from skcml.likelihoods import Bernoulli, Categorical
 from skcml.selection import folds as folds_module
 from skcml.selection import learn, members
+from skcml.selection.families import ClassesOrCounts
 from skcml.selection.folds import n_folds
 from skcml.selection.held_out import HeldOut
 from skcml.selection.learning import snapshot
@@ -17,6 +21,7 @@ from skcml.selection.members import (
     linear_theta,
 )
 from skcml.selection.mixture import IntervalShape
+from skcml.solvers.newton import newton
 from tests.builders import (
     Recorder,
     fit_mixed,
@@ -132,6 +137,46 @@ def test_a_diagonal_prior_has_no_correlations():
 def test_intervals_of_gaussian_data_are_gaussian():
     learned = run(standardized(linear_tasks(n_tasks=1_000, sizes=(6, 14))), **LINEAR_ONLY)
     assert_allclose(learned.known.shape.ratio, 1.0, atol=0.06)
+
+
+def wave_classes(n_tasks, seed=0):
+    """Return tasks with a 1 where a sine wave of the task is above zero."""
+    tasks = sinusoid_tasks(n_tasks, 24, noise=0.3, seed=seed)
+    return dataclasses.replace(tasks, y=(tasks.y > 0).astype(float))
+
+
+def test_classes_are_learned_as_numbers_are():
+    family = ClassesOrCounts(Bernoulli())
+    learned = run(
+        wave_classes(150),
+        **NETWORK,
+        family=family,
+        solver=newton,
+        meta_loss="loss",
+        n_shots=(4, 12),
+    )
+    assert learned.known.share("networks")[0] > 0.8
+    assert learned.gain["final"] < 0.9 * min(learned.gain["pooled"], learned.gain["mixed_model"])
+    new, rows = wave_classes(60, seed=5), np.arange(24 * 60)
+    support = rows % 24 < 10
+    codes = rows // 24
+    seen = TaskRows.from_codes(new.X[support], new.y[support], np.ones(600), codes[support], 60)
+    heads = learned.members["networks"]
+    p, _ = heads.adapt(seen).predict(new.X[~support], codes[~support])
+    found = log_loss(new.y[~support, 0], p.mean(0)[0])
+    assert found < 0.8 * log_loss(new.y[~support, 0], np.full((~support).sum(), new.y.mean()))
+
+
+def test_several_classes_have_one_verdict():
+    tasks = standardized(linear_tasks(n_tasks=20, sizes=(6, 12)))
+    thirds = np.digitize(tasks.y[:, 0], [-0.5, 0.5])
+    tasks = dataclasses.replace(tasks, y=np.eye(3)[thirds])
+    family = ClassesOrCounts(Categorical())
+    tasks, judges = tasks.subset(np.arange(14)), tasks.subset(np.arange(14, 20))
+    learned = run(tasks, judges, family=family, solver=newton, meta_loss="loss", meta_max_iter=5)
+    assert learned.known.weights.shape == learned.unseen.weights.shape == (4, 1)
+    assert len(learned.mixed) == 3
+    assert learned.gain["mixed_model"] < learned.gain["pooled"]
 
 
 # --- what is learned from what

@@ -43,7 +43,7 @@ from skcml.problems.meta_params import MetaParams
 # otherwise drive the log density, and the conditioning of every solve, to infinity.
 NOISE_FLOOR = 1e-6
 # A squared error has no such pull, and sees the noise relative to the prior only.
-LOSS_NOISE_FLOOR = 1e-9
+LOSS_NOISE_FLOOR = 1e-7
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ One system is
 With fewer rows than columns it is solved in the dual: with the Cholesky factor C of
 :math:`I + B B^\top`, the rows of :math:`V = C^{-1} B` give :math:`H^{-1} = I - V^\top V`. Few-shot
 tasks have few rows, so this is the rule. Otherwise it is solved in the primal, with the Cholesky
-factor of H. Either way an inverse is never formed: where noise is small, V is accurate to the
-square root of the condition number and an inverse only to the condition number, which is the
+factor of H. Either way the inverse of H is not formed: where noise is small, V is accurate to the
+square root of the condition number and that inverse only to the condition number, which is the
 difference between a small predictive variance and a negative one.
 
 Precisions may be zero (a padded row) or negative (a row that is nudged away from its target). H may
@@ -28,13 +28,14 @@ from skcml.arrays import Array, identity_like, namespace
 def whiten(matrix: Array, rows: Array) -> Array:
     """Return ``R @ rows``, with ``R' R`` the inverse of matrices whose eigenvalues are one or more.
 
-    R is the inverse of the Cholesky factor, by substitution. Where entries are so large that
-    rounding hides the one, there is no such factor; then R comes from the eigenvectors, with
-    eigenvalues below one taken as one.
+    R is the inverse of the Cholesky factor; with many columns in ``rows``, a product with it is
+    several times as fast as substitution, and as accurate. Where entries are so large that rounding
+    hides the one, there is no such factor; then R comes from the eigenvectors, with eigenvalues
+    below one taken as one.
     """
     xp = namespace(matrix)
     try:
-        return xp.linalg.solve(xp.linalg.cholesky(matrix), rows)
+        return xp.linalg.inv(xp.linalg.cholesky(matrix)) @ rows
     except xp.linalg.LinAlgError:
         values, vectors = xp.linalg.eigh(matrix)
         return (vectors / xp.clip(values, 1.0, None)[..., None, :] ** 0.5).mT @ rows

@@ -15,6 +15,7 @@ variance (parameter expansion: Liu, Rubin and Wu, Biometrika 1998).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def fit_mixed_glm(
             solution, doubt = gaussian_posterior(glm, init=starts[i], max_rounds=rounds)
             starts[i] = solution.u
             found.append(_moments(chunk, glm, solution, doubt, factor))
-        total = _Moments(*(np.sum(part, axis=0) for part in zip(*map(_parts, found), strict=True)))
+        total = _Moments(*(np.sum(part, axis=0) for part in zip(*found, strict=True)))
         step, scale = _newton_step(total, omega, sigma)
         center = total.first / tasks.n_tasks
         step += (factor @ center[..., None])[..., 0]
@@ -128,8 +129,7 @@ def fit_mixed_glm(
     ]
 
 
-@dataclass(frozen=True)
-class _Moments:
+class _Moments(NamedTuple):
     """Sums over groups that the M-step needs. D = 2 K: fixed effects, then scales.
 
     Attributes
@@ -144,11 +144,6 @@ class _Moments:
     second: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
-
-
-def _parts(moments: _Moments) -> tuple[np.ndarray, ...]:
-    """Return the parts, in order."""
-    return moments.first, moments.second, moments.gradient, moments.hessian
 
 
 def _moments(

@@ -12,7 +12,7 @@ from skcml.heads import Heads
 from skcml.likelihoods import Bernoulli
 from skcml.problems.head import NOISE_FLOOR
 from skcml.selection import held_out as module
-from skcml.selection.baselines import per_task_mean, pooled_densities, pooled_heads
+from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
 from skcml.selection.held_out import HeldOut
 from tests.builders import head_problem, linear_tasks, random_theta
 
@@ -33,7 +33,7 @@ def test_pooled_is_one_ridge_regression_on_all_training_rows(monkeypatch):
     train, held_out = case(monkeypatch)
     reference = Ridge(1.0).fit(train.X, train.y, train.weight)
     X = np.concatenate([e.x_query[e.w_query > 0] for e in held_out.episodes])
-    found = pooled_densities(train, held_out)
+    found = prior_densities(pooled_heads(train), held_out)
     assert found.mean.shape == found.variance.shape == (1, *held_out.y.shape)
     assert_allclose(found.mean[0], reference.predict(X).T, atol=1e-5)
     squares = (train.y - reference.predict(train.X)) ** 2
@@ -58,14 +58,14 @@ def test_pooled_heads_on_networks_are_regressions_on_their_features(monkeypatch)
     train, held_out = case(monkeypatch)
     problem = head_problem((6,), 2, n_inputs=2)
     networks = Heads.stack(problem, [random_theta(problem, seed) for seed in (0, 1)])
-    found = pooled_densities(train, held_out, networks=networks)
+    found = prior_densities(pooled_heads(train, networks=networks), held_out)
     assert found.mean.shape == (2, *held_out.y.shape)
     for i in range(2):
         features, asked = (networks.features(X)[i, 0, :, 1:] for X in (train.X, held_out.x))
         reference = Ridge(1.0).fit(features, train.y, train.weight)
         assert_allclose(found.mean[i], reference.predict(asked).T, atol=1e-4)
     classes = dataclasses.replace(train, y=(train.y > 0).astype(float))
-    logistic = pooled_densities(classes, held_out, Bernoulli())
+    logistic = prior_densities(pooled_heads(classes, Bernoulli()), held_out)
     for output in range(2):
         reference = LogisticRegression(tol=1e-9).fit(train.X, classes.y[:, output], train.weight)
         expected = reference.predict_proba(held_out.x)[:, 1]

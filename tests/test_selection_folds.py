@@ -11,7 +11,7 @@ from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import STRUCTURES
 from skcml.selection import folds as module
-from skcml.selection.baselines import per_task_mean, pooled_densities
+from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
 from skcml.selection.folds import (
     Fold,
     learn_fold,
@@ -173,7 +173,7 @@ def check_judgement(found, held_out, train, options):
     assert_array_equal(found.weight, held_out.weight)
     assert_array_equal(found.group, held_out.group)
     assert found.n_groups == 12
-    pooled = pooled_densities(train, held_out)
+    pooled = prior_densities(pooled_heads(train), held_out)
     assert_array_equal(found.pooled.mean, pooled.mean)
     assert_array_equal(found.pooled.variance, pooled.variance)
     # Without meta-steps, the mixed model is a REML fit of the richest structure.
@@ -220,7 +220,8 @@ def test_a_network_is_judged_as_it_was_at_a_look():
         network = known.densities(problem, theta)
         assert_array_equal(judged.known.network.mean, network.mean)
         assert_array_equal(judged.known.network.variance, network.variance)
-        pooled = pooled_densities(train, strangers, networks=Heads.stack(problem, [theta]))
+        networks = Heads.stack(problem, [theta])
+        pooled = prior_densities(pooled_heads(train, networks=networks), strangers)
         assert_array_equal(judged.unseen.pooled_networks.mean, pooled.mean)
         assert list(judged.known.members("full")) == ["pooled", "mixed_model", "networks"]
         assert list(judged.unseen.members("full")) == ["pooled", "pooled_networks", "mixed_model"]

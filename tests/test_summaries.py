@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml import CMLRegressor
-from skcml.estimators._summaries import as_frame, column_names
+from skcml.estimators._summaries import column_names, frame_of
 from tests.estimators import both, grouped, learned, linear
 
 X, Y, GROUPS = grouped(seed=5)
@@ -126,4 +126,4 @@ def test_column_names():
 def test_without_pandas_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'skcml\[datasets\]', or pass as_frame=Fal"):
-        as_frame(np.zeros((1, 1)), ["a"], [0], None)
+        frame_of(np.zeros((1, 1)), ["a"], [0], None)

@@ -1,4 +1,4 @@
-"""What the estimators share: learning from many groups, adapting, cloning, summaries."""
+"""What the estimators share: learning from many groups, adapting, cloning."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import Bunch, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
 from skcml.episodes import TaskRows
@@ -25,8 +24,7 @@ from skcml.estimators._meta_options import (
 from skcml.estimators._meta_state import MetaState, check_params, state_attributes, watched_params
 from skcml.estimators._progress import CallbackProgress, hook_data
 from skcml.estimators._scaling import Scaling
-from skcml.estimators._summaries import as_frame as to_frame
-from skcml.estimators._summaries import column_names, effects_of_groups, summary_of_prior
+from skcml.estimators._summaries import SummariesMixin
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection import Learned, learn
@@ -35,7 +33,7 @@ from skcml.selection.folds import n_descents
 from skcml.selection.learning import snapshot
 
 
-class BaseCML(CallbackSupportMixin, BaseEstimator):
+class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators; `Self` says that the methods return the estimator itself."""
 
     _meta: MetaState
@@ -228,71 +226,6 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
         )
         return self
 
-    def group_effects(self, as_frame: bool = True, deviations: bool = False) -> Any:
-        """Return the linear coefficients of each group that `fit` saw.
-
-        They are those of the linear mixed model (the best linear unbiased predictions), whatever
-        the networks add to the prediction.
-
-        Parameters
-        ----------
-        as_frame : bool, default=True
-            Whether to return a pandas DataFrame.
-        deviations : bool, default=False
-            Whether to subtract what the groups share.
-
-        Returns
-        -------
-        DataFrame or ndarray of shape (n_groups, n_coefficients)
-            One row per group (one, if `fit` saw a single task) and one column per coefficient, the
-            intercept first, in units of X and y; with several outputs, all coefficients of one
-            output after the other.
-        """
-        self._check_readable()
-        if self._adapted.is_prior:
-            raise ValueError("group_effects needs rows of a group: call fit first.")
-        effects = effects_of_groups(self._adapted, deviations=deviations)
-        flat = effects.reshape(len(effects), -1)
-        if not as_frame:
-            return flat
-        columns = column_names(self._feature_names(), effects.shape[1])
-        groups = self._adapted.groups
-        return to_frame(flat, columns, [0] if groups is None else groups.labels, "group")
-
-    def prior_summary(self, as_frame: bool = True) -> Any:
-        """Return what the groups share and what varies between them.
-
-        Parameters
-        ----------
-        as_frame : bool, default=True
-            Whether to return a pandas DataFrame, with one row per coefficient and the columns
-            ``mean`` (shared) and ``sd_between_groups`` (varies).
-
-        Returns
-        -------
-        DataFrame or Bunch
-            The Bunch holds ``mean`` and ``sd_between_groups`` of shape
-            (n_outputs, n_coefficients), ``correlation`` of shape
-            (n_outputs, n_coefficients, n_coefficients), ``noise_sd`` and ``network_weight`` of
-            shape (n_outputs,), and ``covariance_structure``. The frame holds the noise in its
-            ``attrs``.
-        """
-        if not hasattr(self, "_meta"):
-            raise ValueError("prior_summary needs meta_fit: without it there is no learned prior.")
-        self._check_readable()
-        summary: Bunch = summary_of_prior(self._meta)
-        if not as_frame:
-            return summary
-        names = column_names(self._feature_names(), len(summary.mean))
-        values = np.stack([summary.mean.ravel(), summary.sd_between_groups.ravel()], axis=1)
-        frame = to_frame(values, ["mean", "sd_between_groups"], names, "coefficient")
-        frame.attrs.update(
-            noise_sd=summary.noise_sd.tolist(),
-            covariance_structure=summary.covariance_structure,
-            network_weight=summary.network_weight.tolist(),
-        )
-        return frame
-
     def _read_rows(self, X: Any, groups: Any) -> tuple[Adapted, np.ndarray, np.ndarray]:
         """Return what has been adapted, and the rows to predict with their tasks' codes."""
         self._check_readable()
@@ -322,24 +255,6 @@ class BaseCML(CallbackSupportMixin, BaseEstimator):
                 "to predict. Pass groups of two rows or more."
             )
         return tasks.subset(usable)
-
-    def _check_readable(self) -> None:
-        """Refuse to read rows, or name columns, by another group column than was learned with."""
-        check_is_fitted(self)
-        if self.group_column != self._group_column:
-            raise ValueError(
-                f"group_column was {self._group_column!r} when the estimator was fitted and is "
-                f"{self.group_column!r} now; set it back, or fit again."
-            )
-
-    def _feature_names(self) -> list[str]:
-        n_features = self._adapted.scaling.x_mean.shape[0]
-        names = list(getattr(self, "feature_names_in_", []))
-        if self.group_column in names:
-            names.remove(self.group_column)
-        elif names and self.group_column is not None:
-            names.pop(self.group_column)
-        return names or [f"x{i}" for i in range(n_features)]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_adapted")

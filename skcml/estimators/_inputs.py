@@ -59,17 +59,18 @@ def read_features(
     if estimator.group_column is None:
         if not reset and _is_plain(X) and _fits(estimator, X):
             return X, groups
-        _refuse_other_kinds(X, name)
+        _refuse_lazy(X, name)
+        _refuse_dates(X, name)
         with _naming(name, X):
             X = validate_data(estimator, X, reset=reset, dtype=np.float64)
         return _moderate(X, name), groups
-    _refuse_other_kinds(None if hasattr(X, "shape") else X, name)
+    _refuse_lazy(X, name)
     with _naming(name):
         if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
             groups = column if groups is None else groups
-    _refuse_other_kinds(X, name)
+    _refuse_dates(X, name)
     with _naming(name, X):
         X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
     return _moderate(X, name), groups
@@ -86,10 +87,14 @@ def _moderate(values: np.ndarray, name: str) -> np.ndarray:
     return values
 
 
-def _refuse_other_kinds(values: Any, name: str) -> None:
-    """Refuse what is no table yet, and what would become numbers without meaning."""
-    if hasattr(values, "collect") and not hasattr(values, "shape"):
-        raise TypeError(f"{name} is a {type(values).__name__}: call its collect() first.")
+def _refuse_lazy(table: Any, name: str) -> None:
+    """Refuse what is no table yet."""
+    if hasattr(table, "collect") and not hasattr(table, "shape"):
+        raise TypeError(f"{name} is a {type(table).__name__}: call its collect() first.")
+
+
+def _refuse_dates(values: Any, name: str) -> None:
+    """Refuse what would become numbers without meaning."""
     dtypes = [(None, getattr(values, "dtype", None))]
     if hasattr(values, "columns"):
         dtypes = list(zip(values.columns, getattr(values, "dtypes", ()), strict=False))
@@ -143,7 +148,7 @@ def read_outputs(
         )
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
-    _refuse_other_kinds(y, name)
+    _refuse_dates(y, name)
     with _naming(name, y):
         y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
     if len(y) != n_samples:
@@ -158,7 +163,7 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     """Return non-negative weights of shape (n_samples,), or None for equal ones."""
     if sample_weight is None:
         return None
-    _refuse_other_kinds(sample_weight, "sample_weight")
+    _refuse_dates(sample_weight, "sample_weight")
     with _naming("sample_weight", sample_weight):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weight < 0).any():

@@ -30,8 +30,7 @@ class Scaling:
         with np.errstate(invalid="ignore"):
             x = StandardScaler().fit(X, sample_weight=weight)
             out = StandardScaler().fit(y, sample_weight=weight)
-        scales = (np.where(np.isfinite(s.scale_), s.scale_, 1.0) for s in (x, out))
-        x_scale, y_scale = scales
+        x_scale, y_scale = (np.where(np.isfinite(s.scale_), s.scale_, 1.0) for s in (x, out))
         return cls(x.mean_, x_scale, out.mean_, y_scale)
 
     @classmethod

@@ -99,10 +99,7 @@ class HeadProblem(LinearHead):
 
     def noise(self, theta: Mapping[str, Array]) -> Array:
         """Return the noise variance of each output."""
-        return self.noise_variance(theta["log_noise"])
-
-    def noise_variance(self, log_noise: Array) -> Array:
-        """Return the noise variance of each output."""
+        log_noise = theta["log_noise"]
         return self.noise_floor + namespace(log_noise).exp(2 * log_noise)
 
     def write_noise(self, theta: Mapping[str, Array], output: int, variance: float) -> None:

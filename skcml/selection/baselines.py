@@ -54,16 +54,10 @@ def _bodies(networks: Heads | None, n_inputs: int) -> list[tuple[MLPBody, dict[s
     ]
 
 
-def pooled_densities(
-    train: TaskRows,
-    held_out: HeldOut,
-    likelihood: Likelihood | None = None,
-    networks: Heads | None = None,
-) -> Densities:
-    """Predict by `pooled_heads` of all training rows."""
-    prior = pooled_heads(train, likelihood, networks).prior
+def prior_densities(heads: Heads, held_out: HeldOut) -> Densities:
+    """Predict held-out rows by heads that know nothing of their groups."""
     x = held_out.x
-    return Densities(*prior.predict(x, np.full(len(x), -1)), likelihood)
+    return Densities(*heads.prior.predict(x, np.full(len(x), -1)), heads.likelihood)
 
 
 def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np.ndarray:

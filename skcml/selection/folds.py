@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from skcml.heads import Heads
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
-from skcml.selection.baselines import per_task_mean, pooled_densities
+from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     head_problem,
@@ -97,7 +97,7 @@ class Fold:
         The network, if there is one.
     history : History or None
     train : TaskRows
-        What the mixed models were fitted to.
+        What the mixed and pooled models were fitted to.
     episodes : (HeldOut, HeldOut) or None
         Of held-out groups with and without support rows; None where nothing was held out.
     known, unseen : Judgement or None
@@ -110,23 +110,29 @@ class Fold:
     history: History | None
     train: TaskRows
     episodes: tuple[HeldOut, HeldOut] | None = None
-    known: Any = None
-    unseen: Any = None
+    known: Judgement | None = None
+    unseen: Judgement | None = None
     per_task: np.ndarray | None = None
 
     def judged(self, index: int, options: LearnOptions) -> Fold:
         """Return the fold with judgements of its network as it was at one of its looks."""
-        if self.theta is None or self.history is None or self.episodes is None:
+        known, unseen, theta = self.known, self.unseen, self.theta
+        if (
+            theta is None
+            or self.history is None
+            or self.episodes is None
+            or not known
+            or not unseen
+        ):
             return self
-        theta = self.theta
         if self.history.states:
             theta = MetaParams(theta.shapes, self.history.states[index])
         held_out, strangers = self.episodes
         problem = head_problem(self.train.X.shape[1], self.train.y.shape[1], options)
         networks, likelihood = Heads.stack(problem, [theta]), options.family.likelihood
-        pooled = pooled_densities(self.train, strangers, likelihood, networks)
-        known = replace(self.known, network=held_out.densities(problem, theta))
-        return replace(self, known=known, unseen=replace(self.unseen, pooled_networks=pooled))
+        pooled = prior_densities(pooled_heads(self.train, likelihood, networks), strangers)
+        known = replace(known, network=held_out.densities(problem, theta))
+        return replace(self, known=known, unseen=replace(unseen, pooled_networks=pooled))
 
 
 def look_of_others(fold: Fold, folds: Sequence[Fold]) -> int:
@@ -206,7 +212,8 @@ def learn_fold(
     held_out = HeldOut.draw(held, options.n_shots, options.support, rng)
     strangers = HeldOut.draw(held, (0, 0), options.support, rng)
     mixed = options.family.fit_mixed(some, structures, reml=options.is_reml)
-    known, unseen = (_judge_simple(part, train, mixed, options) for part in (held_out, strangers))
+    pooled = pooled_heads(some, options.family.likelihood)
+    known, unseen = (_judge_simple(part, pooled, mixed, options) for part in (held_out, strangers))
     start = mixed[max(structures, key=known.score)]
     theta, history = _descend(start, train, held_out, options, rng, progress)
     per_task = per_task_mean(held_out, options.family.likelihood)
@@ -214,16 +221,16 @@ def learn_fold(
 
 
 def _judge_simple(
-    held_out: HeldOut, train: TaskRows, mixed: dict[str, list[MixedModel]], options: LearnOptions
+    held_out: HeldOut, pooled: Heads, mixed: dict[str, list[MixedModel]], options: LearnOptions
 ) -> Judgement:
     """Predict held-out rows by all members but the network."""
-    problem = linear_problem(train.X.shape[1], train.y.shape[1], options)
+    problem = linear_problem(held_out.x.shape[1], len(held_out.y), options)
     return Judgement(
         y=held_out.y,
         weight=held_out.weight,
         group=held_out.group,
         n_groups=held_out.n_groups,
-        pooled=pooled_densities(train, held_out, options.family.likelihood),
+        pooled=prior_densities(pooled, held_out),
         linear={
             name: held_out.densities(problem, linear_theta(problem, models, reml=options.is_reml))
             for name, models in mixed.items()

@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 INSTALLED := .venv/installed
 
-.PHONY: .venv demo test lint format bench clean
+.PHONY: .venv demo test fuzz lint format bench clean
 
 .venv: $(INSTALLED)
 
@@ -23,6 +23,11 @@ demo: .venv
 test: lint
 	$(BIN)/python -m pytest --cov
 
+# The tests over hostile input, on as many new cases as asked for.
+FUZZ_CASES ?= 10000
+fuzz: .venv
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/test_fuzz.py
+
 lint: .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,8 +41,11 @@ format: .venv
 bench: .venv
 	$(BIN)/pip install -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.grouped.run
+	$(BIN)/python -m benchmarks.grouped_classes.run
+	$(BIN)/python -m benchmarks.episodes.run
 	$(BIN)/python -m benchmarks.sinusoid.run --seconds 20 60
 	$(BIN)/python -m benchmarks.speed.run
+	$(BIN)/python -m benchmarks.speed.classes
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skcml.estimators import CMLRegressor
+from skcml.estimators import CMLClassifier, CMLRegressor
 
-__all__ = ["CMLRegressor"]
+__all__ = ["CMLClassifier", "CMLRegressor"]
 __version__ = "0.1.0"

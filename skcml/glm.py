@@ -16,7 +16,7 @@ mean is nearer to that of the posterior than the mode is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,10 @@ class GLM:
             precision = self.weight * curvature
             zeros = np.zeros_like(precision)
             return Curvature(LeastSquares.factorize(self.design, zeros, precision), None)
-        # A row for each logit: the root of W takes the place of the root of a precision.
         n_logits, _, n_rows, n_columns = self.design.shape[-4:]
+        if n_rows >= n_columns:
+            return Curvature(LeastSquares.from_gram(self._gram(curvature)), n_logits)
+        # A row for each logit: the root of W takes the place of the root of a precision.
         rows = np.moveaxis(self.design, -4, -2)  # (..., t, n, L, P)
         root = cholesky_of_doubt(curvature)
         b = (root.mT[..., None] * rows[..., None, :, :]).reshape(
@@ -84,6 +86,18 @@ class GLM:
         precision = np.broadcast_to(self.weight[..., None], rows.shape[:-1])
         precision = precision.reshape(b.shape[:-1])
         return Curvature(LeastSquares.factorize(b, np.zeros_like(precision), precision), n_logits)
+
+    def _gram(self, curvature: np.ndarray) -> np.ndarray:
+        """Return the sum of w A' W A over coupled logits, block by block."""
+        weighed = self.weight[..., None, None] * curvature
+        n_logits, _, _, n_columns = self.design.shape[-4:]
+        blocks = [self.design[..., c, :, :, :] for c in range(n_logits)]
+        gram = np.empty((*blocks[0].shape[:-2], n_logits, n_columns, n_logits, n_columns))
+        for c, left in enumerate(blocks):
+            for d, right in enumerate(blocks[: c + 1]):
+                block = (left * weighed[..., c, d, None]).mT @ right
+                gram[..., c, :, d, :], gram[..., d, :, c, :] = block, block.mT
+        return gram.reshape(*gram.shape[:-4], n_logits * n_columns, n_logits * n_columns)
 
 
 @dataclass(frozen=True)
@@ -242,7 +256,12 @@ def _fall(
 
 
 def gaussian_posterior(
-    glm: GLM, *, init: np.ndarray | None = None, tol: float = 1e-6, max_rounds: int = MAX_ROUNDS
+    glm: GLM,
+    *,
+    init: np.ndarray | None = None,
+    doubt: np.ndarray | None = None,
+    tol: float = 1e-6,
+    max_rounds: int = MAX_ROUNDS,
 ) -> tuple[Solution, np.ndarray]:
     """Return the mean and the curvature of the nearest Gaussian, and its doubt about each row.
 
@@ -250,20 +269,62 @@ def gaussian_posterior(
     ----------
     glm : GLM
     init : ndarray of shape (..., L, t, P), optional
+    doubt : ndarray, optional
+        About the rows at ``init``, of a problem nearby; without it, the mode comes first.
     tol : float, default=1e-6
         Stop when no doubt moves by more, relative to one plus itself.
     max_rounds : int, default=100
     """
-    found = solve(glm, init=init, tol=1e-3)
-    doubt = found.curvature.doubt(glm.design)
-    for _ in range(max_rounds):
-        found = solve(glm, init=found.u, doubt=doubt, max_iter=1)
+    n_rows, n_columns = glm.design.shape[-2:]
+    if n_rows < n_columns and not glm.likelihood.is_coupled:
+        return _posterior_of_rows(glm, init, doubt, tol, max_rounds)
+    if init is None or doubt is None:
+        found = solve(glm, init=init, tol=1e-3)
+        doubt = found.curvature.doubt(glm.design)
+    else:
+        gradient, rows = glm.gradient(init, doubt)
+        found = Solution(init, _norm(gradient), glm.factorize(rows), 0)
+    n_rounds, moved = 0, np.array(np.inf)
+    while n_rounds < max_rounds and moved.max(initial=0.0) >= tol:
+        n_rounds += 1
+        found = _follow(glm, found, doubt)
         updated = found.curvature.doubt(glm.design)
         moved = abs(updated - doubt) / (1 + abs(doubt))
         doubt = updated
-        if moved.max(initial=0.0) < tol:
-            break
-    return found, doubt
+    return replace(found, n_iter=n_rounds), doubt
+
+
+def _follow(glm: GLM, found: Solution, doubt: np.ndarray) -> Solution:
+    """Let the mean follow a doubt that has changed, by a step of Newton's method.
+
+    The curvature lags behind by one round; where that does not do, it is computed anew.
+    """
+    gradient, _ = glm.gradient(found.u, doubt)
+    moved = found.u - found.curvature.solve(gradient)
+    gradient_there, rows = glm.gradient(moved, doubt)
+    left = _norm(gradient_there)
+    if not (left <= np.maximum(0.5 * _norm(gradient), 1e-9)).all():
+        return solve(glm, init=found.u, doubt=doubt, max_iter=1)
+    return Solution(moved, left, glm.factorize(rows), 1)
+
+
+def _posterior_of_rows(
+    glm: GLM, init: np.ndarray | None, doubt: np.ndarray | None, tol: float, max_rounds: int
+) -> tuple[Solution, np.ndarray]:
+    """Find the nearest Gaussian in the space of the rows, where they are fewer than the columns.
+
+    With C C' = A A', a problem with the design C has the same predictors. Its minimum says how far
+    each row pulls, and the pulls make the minimum of the problem itself, u = -A' pull.
+    """
+    root = cholesky_of_doubt(glm.design @ glm.design.mT)
+    if init is not None:
+        init = np.linalg.solve(root, glm.design @ init[..., None])[..., 0]
+    small = replace(glm, design=root)
+    found, doubt = gaussian_posterior(small, init=init, doubt=doubt, tol=tol, max_rounds=max_rounds)
+    mean, rows = glm.likelihood.slopes(small.eta(found.u), doubt)
+    pull = glm.weight * (mean - glm.y)
+    u = -(pull[..., None, :] @ glm.design)[..., 0, :]
+    return replace(found, u=u, curvature=glm.factorize(rows)), doubt
 
 
 def _norm(gradient: np.ndarray) -> np.ndarray:

@@ -29,6 +29,8 @@ from skcml.problems.mlp import MLPBody
 # stays small.
 _ROWS = 4_000
 _GATHERED = 250_000
+# Relative accuracy of the doubt about a row's predictor.
+TOL = 1e-4
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class Heads:
         # Coupled logits share their directions, of which each row then gives one for each.
         together = self.factor.shape[1] if self.is_coupled else 1
         kept = np.append(together * np.minimum(tasks.sizes, n_columns), 0)
+        if self.is_certain:
+            kept[...] = 0
         starts = np.concatenate([[0], np.cumsum(kept)])
         shift = np.zeros((n_tasks + 1, *self.factor.shape[:2], n_columns))  # the last: the prior
         directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
@@ -173,11 +177,19 @@ class Heads:
         if self.likelihood is not None:
             offset = mean.reshape(design.shape[:-1])
             glm = GLM(self.likelihood, design, offset, y.reshape(-1, *shape), weight)
-            found = gaussian_posterior(glm)[0] if self.integrates else solve(glm)
+            if self.is_certain:
+                u = solve(glm).u
+                return u, np.empty((*u.shape[:-1], 0, u.shape[-1]))
+            found, _ = gaussian_posterior(glm, tol=TOL)
             return found.u, found.curvature.reduction()
         target = (y - mean).reshape(design.shape[:-1])
         system = LeastSquares.factorize(design, target, weight / self.noise[..., None, None])
         return system.u, system.reduction()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the posterior is its mode alone."""
+        return self.likelihood is not None and not self.integrates
 
     @property
     def is_coupled(self) -> bool:
@@ -253,7 +265,7 @@ class Posterior:
     def _doubt_of_rows(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return the doubt as a likelihood takes it, of a single task."""
         doubt = self._doubt(z, codes)
-        if not self.heads.integrates:
+        if self.heads.is_certain:
             doubt = np.zeros_like(doubt)
         if self.heads.is_coupled:
             return np.moveaxis(doubt, -1, 1)[:, None]

@@ -93,6 +93,15 @@ class LeastSquares:
         u = (root.mT @ (root @ (b.mT @ r)))[..., 0]
         return cls(design, target, precision, root, u, "primal")
 
+    @classmethod
+    def from_gram(cls, gram: Array) -> LeastSquares:
+        """Factorise I + gram, (..., n_columns, n_columns), without the rows that it came from."""
+        xp = namespace(gram)
+        rows, nothing = gram[..., :0, :], gram[..., 0, :0]
+        eye = identity_like(gram, gram.shape[-1])
+        root = whiten(eye + gram, xp.broadcast_to(eye, gram.shape))
+        return cls(rows, nothing, nothing, root, 0.0 * gram[..., 0, :], "primal")
+
     def solve_h(self, rows: Array) -> Array:
         """Apply the inverse of H to each row of ``rows``, of shape (..., n, n_columns)."""
         if self.form == "dual":

@@ -22,6 +22,8 @@ from skcml.arrays import Array, namespace, to_numpy
 
 # Beyond this a rate, or odds, are as good as infinite; it keeps exponentials finite.
 MAX_LOG_RATE = 100.0
+# Counts above this are as good as continuous.
+MAX_COUNT = 1e6
 # No probability is reported as lower.
 TINY = 1e-15
 # Quadrature for one predictor: exact for polynomials of degree 41.
@@ -39,9 +41,12 @@ class Likelihood(Protocol):
     is_coupled : bool
         Whether the logits of a row are one variable: then doubt and curvature are matrices, of
         shape (..., n_tasks, n_rows, n_logits, n_logits), else of the shape of eta.
+    metric : str
+        Name of the negative log density under a predictive mean.
     """
 
     is_coupled: ClassVar[bool]
+    metric: ClassVar[str]
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return the negative log likelihood, summed over logits: (..., n_tasks, n_rows)."""
@@ -83,6 +88,7 @@ class Bernoulli:
     """Two classes: y is 0 or 1, eta the log odds of 1."""
 
     is_coupled: ClassVar[bool] = False
+    metric: ClassVar[str] = "log loss"
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return log(1 + exp(eta)) - y eta, summed over logits."""
@@ -122,6 +128,7 @@ class Poisson:
     """Counts: y is 0 or more, eta the logarithm of the rate."""
 
     is_coupled: ClassVar[bool] = False
+    metric: ClassVar[str] = "half deviance"
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return exp(eta) - y eta + log y!, summed over outputs."""
@@ -151,10 +158,29 @@ class Poisson:
         return -(xlogy(y, y / np.maximum(mean, TINY)) - y + mean)
 
 
+def count_quantiles(mean: np.ndarray, variance: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return quantiles of counts, of mean's shape with a last axis of q.
+
+    They are those of the negative binomial distribution with this mean and variance, of the Poisson
+    distribution where the variance is the mean, and beyond what counts can be in float64 those of a
+    gamma distribution.
+    """
+    mean, variance = np.maximum(mean, TINY)[..., None], variance[..., None]
+    excess = np.maximum(variance / mean - 1, 0.0)
+    is_poisson = excess < 1e-6
+    safe = np.where(is_poisson, 1.0, excess)
+    with np.errstate(all="ignore"):
+        overdispersed = stats.nbinom.ppf(q, mean / safe, 1 / (1 + safe))
+        continuous = stats.gamma.ppf(q, mean / (1 + excess), scale=1 + excess)
+    counts = np.where(is_poisson, stats.poisson.ppf(q, mean), overdispersed)
+    return np.where((mean > MAX_COUNT) | ~np.isfinite(counts), continuous, counts)
+
+
 class Categorical:
     """Several classes: y is one-hot, eta holds a logit for each class."""
 
     is_coupled: ClassVar[bool] = True
+    metric: ClassVar[str] = "log loss"
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return log(sum(exp(eta))) - y'eta."""

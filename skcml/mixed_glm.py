@@ -15,7 +15,7 @@ variance (parameter expansion: Liu, Rubin and Wu, Biometrika 1998).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,10 +32,13 @@ from skcml.random_effects import (
 
 # Precision of the fixed effects' prior, so that classes that a column separates leave them finite.
 FIXED_PENALTY = 1e-2
+# Standard deviation of a random effect, times the size of its column, at most: where each group is
+# of one class, the likelihood knows no end.
+MAX_SPREAD = 30.0
 # A scale moves by no more in one iteration.
 MAX_SCALING = 2.0
-# Rounds of the E-step from where the last one ended.
-ROUNDS = 2
+# Rounds of the first E-step, and of those that start where the last one ended.
+FIRST_ROUNDS, LATER_ROUNDS = 10, 2
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,12 @@ def fit_mixed_glm(
     n_logits, n_columns = tasks.y.shape[1], 1 + tasks.X.shape[1]
     spread = np.full(n_columns, 0.1)
     spread[0] = 0.5
+    size = np.sqrt(np.append(1.0, np.average(tasks.X**2, axis=0, weights=tasks.weight)))
+    largest = MAX_SPREAD / np.maximum(size, 1e-30)
     sigma = np.tile(restrict(np.diag(spread), structure), (n_logits, 1, 1))
     omega = np.zeros((n_logits, n_columns))
-    starts: list[np.ndarray | None] = [None] * len(chunks)
+    starts: list[dict[str, Any]] = [{} for _ in chunks]
+    later_rounds = 1 if likelihood.is_coupled else LATER_ROUNDS
     n_iter = 0
     while n_iter < max_iter:
         n_iter += 1
@@ -105,9 +111,12 @@ def fit_mixed_glm(
         found = []
         for i, chunk in enumerate(chunks):
             glm = chunk.glm(likelihood, omega, factor)
-            rounds = 10 if starts[i] is None else ROUNDS
-            solution, doubt = gaussian_posterior(glm, init=starts[i], max_rounds=rounds)
-            starts[i] = solution.u
+            rounds = later_rounds if starts[i] else FIRST_ROUNDS
+            solution, doubt = gaussian_posterior(glm, **starts[i], max_rounds=rounds)
+            starts[i] = {"init": solution.u}
+            if likelihood.is_coupled:
+                # Saves most of the time. An expected rate, an exponential, must not be so late.
+                starts[i]["doubt"] = doubt
             found.append(_moments(chunk, glm, solution, doubt, factor))
         total = _Moments(*(np.sum(part, axis=0) for part in zip(*found, strict=True)))
         step, scale = _newton_step(total, omega, sigma)
@@ -118,7 +127,7 @@ def fit_mixed_glm(
         for c in range(n_logits):
             updated = factor[c] @ spread[c] @ factor[c].T
             updated = restrict(scale[c][:, None] * updated * scale[c], structure)
-            new_sigma[c] = shrink_to_diagonal(updated, tasks.n_tasks, shrinkage)
+            new_sigma[c] = _bounded(shrink_to_diagonal(updated, tasks.n_tasks, shrinkage), largest)
         moved = max(abs(step).max(), (abs(new_sigma - sigma).max((1, 2)) / sigma.max((1, 2))).max())
         omega, sigma = omega + step, new_sigma
         if moved < tol:
@@ -127,6 +136,13 @@ def fit_mixed_glm(
         MixedModel(o, cholesky_psd(s), 1.0, structure, n_iter)
         for o, s in zip(omega, sigma, strict=True)
     ]
+
+
+def _bounded(sigma: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Return a covariance with its standard deviations lowered to a bound, correlations kept."""
+    deviation = np.sqrt(sigma.diagonal())
+    share = np.minimum(largest / np.where(deviation > 0, deviation, largest), 1.0)
+    return share[:, None] * sigma * share
 
 
 class _Moments(NamedTuple):

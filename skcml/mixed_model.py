@@ -14,6 +14,8 @@ rows does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +65,17 @@ class CompressedGroups:
         return cls(z_chunks, y_chunks, float(tasks.weight.sum()), tasks.n_tasks)
 
 
+@contextmanager
+def _refusing_overflow() -> Iterator[None]:
+    """Raise, instead of warn, where numbers are too large; z is not standardised then."""
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            yield
+    except (FloatingPointError, OverflowError) as error:
+        raise np.linalg.LinAlgError(f"overflow in a mixed model: {error}") from error
+
+
+@_refusing_overflow()
 def fit_mixed_model(
     groups: CompressedGroups,
     output: int = 0,
@@ -131,8 +144,10 @@ def _expectation(
     n_columns = factor.shape[0]
     gram, moment = np.zeros((n_columns, n_columns)), np.zeros(n_columns)
     parts = []
-    for z, y in chunks:
-        a = _rows_times(z, factor)
+    whitened = [_rows_times(z, factor) for z, _ in chunks]
+    # Less noise would be lost to rounding beside the variance that groups share.
+    noise = max(noise, 1e-12 * max(float((a**2).sum((1, 2)).max()) for a in whitened))
+    for (z, y), a in zip(chunks, whitened, strict=True):
         # Covariance of a group's rows is K = noise I + A A'.
         inverse = np.linalg.inv(noise * np.eye(z.shape[1]) + a @ a.mT)
         k_z = inverse @ z

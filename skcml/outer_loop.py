@@ -126,9 +126,13 @@ def meta_train(
     history = History()
     best = _Best(theta, options)
     if validate is not None:
-        best.look(0, theta, validate(theta), history)
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = validate(theta)
+        best.look(0, theta, loss, history)
     for step in range(1, options.max_iter + 1):
-        gradient = rule(problem, solver, theta, sampler.draw())
+        # What overflows is skipped below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            gradient = rule(problem, solver, theta, sampler.draw())
         scale = max(gradient.loss, TINY_LOSS) if options.log_objective else 1.0
         pull = 2 * options.anchor * (theta.vector - start.vector)
         descent = gradient.theta.vector / scale + pull
@@ -143,7 +147,9 @@ def meta_train(
         if validate is not None and (
             step % options.validate_every == 0 or step == options.max_iter
         ):
-            best.look(step, theta, validate(theta), history)
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss = validate(theta)
+            best.look(step, theta, loss, history)
             if best.is_over(step):
                 break
         if on_step is not None and on_step(step, theta, history):

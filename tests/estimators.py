@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from skcml import CMLRegressor
+from skcml import CMLClassifier, CMLRegressor
 
 N_GROUPS, N_ROWS = 12, 6
 
@@ -51,3 +51,50 @@ def _learned(n_outputs, n_features):
 def both(estimator, X, groups=None):
     """Return predictive means and standard deviations as one array."""
     return np.stack(estimator.predict(X, groups=groups, return_std=True))
+
+
+def labelled(seed=4, *, n_groups=N_GROUPS, n_rows=N_ROWS, n_classes=2):
+    """Draw groups whose classes are shared; rows of a group stand together."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(n_groups), n_rows)
+    X = rng.normal(size=(len(groups), 2))
+    logits = (
+        1.5 * X @ rng.normal(size=(2, n_classes)) + rng.normal(size=(n_groups, n_classes))[groups]
+    )
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return X, np.array(["a", "b", "c", "d"])[y], groups
+
+
+def pool(seed=4, *, n_classes=16, n_rows=8, n_features=4, spread=0.5):
+    """Draw clouds about centres: a pool of exchangeable classes, rows of a class together."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), n_rows)
+    X = rng.normal(size=(n_classes, n_features))[y] + spread * rng.normal(size=(len(y), n_features))
+    return X, np.array([f"class {c:02d}" for c in y])
+
+
+def quick_classifier(**params):
+    """Return a classifier that learns in a fraction of a second."""
+    fast = {"hidden_layer_sizes": (4,), "meta_max_iter": 5, "random_state": 0}
+    return CMLClassifier(**fast | params)
+
+
+def learned_classifier(n_classes=2):
+    """Return a classifier that has learned from `labelled`, one's own to change."""
+    return copy.deepcopy(_learned_classifier(n_classes))
+
+
+@functools.cache
+def _learned_classifier(n_classes):
+    X, y, groups = labelled(n_classes=n_classes)
+    return quick_classifier().meta_fit(X, y, groups=groups)
+
+
+def learned_pool():
+    """Return a classifier that has learned from `pool`, one's own to change."""
+    return copy.deepcopy(_learned_pool())
+
+
+@functools.cache
+def _learned_pool():
+    return quick_classifier().meta_fit(*pool())

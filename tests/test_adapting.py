@@ -8,11 +8,17 @@ from sklearn.preprocessing import StandardScaler
 
 from skcml import CMLRegressor
 from skcml.estimators._adapting import adapt_learned, adapt_ridge, task_rows
+from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
 from tests.estimators import grouped, learned
 
 X, Y, GROUPS = grouped(seed=4)
 NONE = Scaling.none(2, 1)
+FLAT = Targets(1, True)
+
+
+def rows_of(X, y, weight=None, groups=None):
+    return Rows(X, y, weight, groups, FLAT)
 
 
 # --- task_rows
@@ -21,7 +27,7 @@ NONE = Scaling.none(2, 1)
 def test_rows_are_sorted_by_group_and_standardised():
     scaling = Scaling.fit(X, Y[:, None], None)
     order = np.random.default_rng(0).permutation(len(X))
-    tasks, index = task_rows(X[order], Y[order, None], None, GROUPS[order], scaling)
+    tasks, index = task_rows(rows_of(X[order], Y[order, None], None, GROUPS[order]), scaling)
     assert_array_equal(index.labels, np.arange(12))
     assert_array_equal(tasks.sizes, np.full(12, 6))
     assert_array_equal(tasks.weight, np.ones(72))
@@ -33,7 +39,7 @@ def test_rows_are_sorted_by_group_and_standardised():
 
 
 def test_without_groups_there_is_one_task():
-    tasks, index = task_rows(X, Y[:, None], None, None, NONE)
+    tasks, index = task_rows(rows_of(X, Y[:, None], None, None), NONE)
     assert index is None
     assert_array_equal(tasks.starts, [0, 72])
     assert_array_equal(tasks.X, X)
@@ -42,18 +48,18 @@ def test_without_groups_there_is_one_task():
 def test_rows_of_weight_zero_are_left_out_and_their_groups_stay_known():
     weight = np.where(GROUPS == 0, 0.0, 2.0)
     weight[-1] = 0.0
-    tasks, index = task_rows(X, Y[:, None], weight, GROUPS, NONE)
+    tasks, index = task_rows(rows_of(X, Y[:, None], weight, GROUPS), NONE)
     assert len(index) == 12
     assert_array_equal(tasks.sizes, [0] + [6] * 10 + [5])
     assert_array_equal(tasks.weight, np.full(65, 2.0))
     assert_array_equal(tasks.X, X[6:-1])
-    single, _ = task_rows(X, Y[:, None], weight, None, NONE)
+    single, _ = task_rows(rows_of(X, Y[:, None], weight, None), NONE)
     assert_array_equal(single.starts, [0, 65])
 
 
 def test_bad_groups_are_called_by_the_given_name():
     with pytest.raises(ValueError, match="groups_val has 2 labels for 72 rows"):
-        task_rows(X, Y[:, None], None, [1, 2], NONE, name="groups_val")
+        task_rows(rows_of(X, Y[:, None], None, [1, 2]), NONE, name="groups_val")
 
 
 # --- adapt_ridge
@@ -83,8 +89,8 @@ def test_the_standard_deviation_is_that_of_bayesian_ridge_regression():
 
 def test_each_group_has_a_ridge_regression_of_its_own():
     scaling = Scaling.fit(X, Y[:, None], None)
-    tasks, index = task_rows(X, Y[:, None], None, GROUPS, scaling)
-    adapted = adapt_ridge(tasks, index, scaling, prior_strength=1.0, is_flat=True)
+    tasks, index = task_rows(rows_of(X, Y[:, None], None, GROUPS), scaling)
+    adapted = adapt_ridge(tasks, index, scaling, prior_strength=1.0, targets=FLAT)
     mean, _ = adapted.predict(X, adapted.codes(GROUPS, len(X)), variance=False)
     z = scaling.features(X)
     for group in range(12):
@@ -94,8 +100,8 @@ def test_each_group_has_a_ridge_regression_of_its_own():
 
 
 def test_one_row_leaves_the_noise_at_the_scale_of_y():
-    tasks, _ = task_rows(X[:1], Y[:1, None], None, None, NONE)
-    adapted = adapt_ridge(tasks, None, NONE, prior_strength=1.0, is_flat=True)
+    tasks, _ = task_rows(rows_of(X[:1], Y[:1, None], None, None), NONE)
+    adapted = adapt_ridge(tasks, None, NONE, prior_strength=1.0, targets=FLAT)
     assert_array_equal(adapted.variance_scale, [1.0])
 
 
@@ -105,13 +111,13 @@ def test_one_row_leaves_the_noise_at_the_scale_of_y():
 def adapt(tasks, index, strength):
     state = learned()._meta
     return adapt_learned(
-        state.learned, state.scaling, tasks, index, prior_strength=strength, is_flat=True
+        state.learned, state.scaling, tasks, index, prior_strength=strength, targets=FLAT
     )
 
 
 def test_the_stronger_the_prior_the_nearer_the_groups():
     state = learned()._meta
-    tasks, index = task_rows(X, Y[:, None], None, GROUPS, state.scaling)
+    tasks, index = task_rows(rows_of(X, Y[:, None], None, GROUPS), state.scaling)
     strongest = adapt(tasks, index, 1e15)
     prior = strongest.predict(X, strongest.codes(GROUPS, len(X)), variance=False)[0][0]
     distances = []
@@ -124,7 +130,7 @@ def test_the_stronger_the_prior_the_nearer_the_groups():
 
 
 def test_without_a_task_there_is_the_prior():
-    tasks, _ = task_rows(X[:0], Y[:0, None], None, None, NONE)
+    tasks, _ = task_rows(rows_of(X[:0], Y[:0, None], None, None), NONE)
     nothing = tasks.subset(np.arange(0))
     adapted = adapt(nothing, None, 1.0)
     assert adapted.is_prior

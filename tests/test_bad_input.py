@@ -104,7 +104,7 @@ for _name, _values, _sentence in [
     ("with NaN", {"X_val": changed(X, np.nan)}, "X_val: Input X contains NaN"),
     ("y with NaN", {"y_val": changed(Y, np.nan)}, "Input y_val contains NaN"),
     ("y too short", {"y_val": Y[:-1]}, "y_val has 71 rows, but X_val has 72"),
-    ("y with other outputs", {"y_val": TWO}, "y_val has 2 outputs, but y has 1"),
+    ("y with other outputs", {"y_val": TWO}, "y_val has 2 output\\(s\\), but meta_fit saw 1"),
     ("groups too short", {"groups_val": GROUPS[:-1]}, "groups_val has 71 labels for 72 rows"),
     ("groups of one row", {"groups_val": np.arange(72)}, "Every group of groups_val has one row"),
 ]:
@@ -206,6 +206,7 @@ def test_a_group_column_is_not_enough():
 
 BAD_PARAMS = {
     "model": ["linear"],
+    "loss": ["absolute_error"],
     "hidden_layer_sizes": [0, (0,), (-1,), (2.5,), "32", None, [[4]], ("4",)],
     "activation": ["gelu"],
     "prior_covariance": ["block"],

@@ -82,7 +82,7 @@ def test_meta_fit_runs_on_one_thread(monkeypatch):
         seen.extend(pool["num_threads"] for pool in pools)
         raise InterruptedError
 
-    monkeypatch.setattr("skcml.estimators._base.learn", learn)
+    monkeypatch.setattr("skcml.estimators._groups.learn", learn)
     with threadpool_limits(2), pytest.raises(InterruptedError):
         quick().meta_fit(X, Y, groups=GROUPS)
     assert seen

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from skcml import CMLRegressor
-from tests.estimators import quick
+from skcml import CMLClassifier, CMLRegressor
+from tests.estimators import quick, quick_classifier
 
 N_GROUPS, N_ROWS = 40, 6
 
@@ -14,38 +14,77 @@ N_GROUPS, N_ROWS = 40, 6
 SKIPPED_BY_SCIKIT_LEARN = {"check_array_api_input"}
 
 
-class MetaFitted(CMLRegressor):
-    """Learns, before its first fit, from groups made up to look like the data it is given."""
+class MetaFitted:
+    """Learns, before its first fit, from data made up to look like those it is given."""
 
     def fit(self, X, y, groups=None, sample_weight=None):
         width, outputs = np.asarray(X).shape, np.asarray(y).shape
         if not hasattr(self, "_meta") and len(width) == 2 and width[1] > 0 and len(outputs) > 0:
-            self.meta_fit(*made_up_groups(width[1], outputs[1:], getattr(X, "columns", None)))
+            self.meta_fit(*self.made_up(width[1], y, getattr(X, "columns", None)))
         return super().fit(X, y, groups=groups, sample_weight=sample_weight)
 
 
-def made_up_groups(n_features, outputs, columns):
-    """Return what `meta_fit` takes: groups to learn from and others to judge by, in turn."""
-    arguments = []
-    rng = np.random.default_rng(0)
+class MetaFittedRegressor(MetaFitted, CMLRegressor):
+    def made_up(self, n_features, y, columns):
+        """Return what `meta_fit` takes: groups to learn from and others to judge by, in turn."""
+        arguments = []
+        rng = np.random.default_rng(0)
+        outputs = np.asarray(y).shape[1:]
+        for _ in ("learn", "judge"):
+            X, groups = rows(rng, n_features, columns)
+            slopes = rng.normal(size=(N_GROUPS, n_features, *outputs))
+            y = rng.normal(size=(N_GROUPS, *outputs))[groups]
+            y += np.einsum("nd,nd...->n...", np.asarray(X), slopes[groups])
+            if self.loss == "poisson":
+                y = np.exp(0.3 * y)
+            arguments += [X, y + 0.1 * rng.random(size=y.shape), groups, None]
+        return arguments[:-1]
+
+
+class SharedClasses(MetaFitted, CMLClassifier):
+    def made_up(self, n_features, y, columns):
+        """Return groups whose classes are those of y."""
+        rng = np.random.default_rng(0)
+        X, groups = rows(rng, n_features, columns)
+        labels = np.unique(np.asarray(y).ravel())
+        slopes = 3 * rng.normal(size=(N_GROUPS, n_features, len(labels)))
+        logits = np.einsum("nd,ndc->nc", np.asarray(X), slopes[groups])
+        best = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+        # Every label is there, or there is nothing to learn.
+        best[: len(labels)] = np.arange(len(labels))
+        return X, labels[best], groups
+
+
+class ExchangeableClasses(MetaFitted, CMLClassifier):
+    def made_up(self, n_features, y, columns):
+        """Return a pool of clouds that have nothing to do with y."""
+        rng = np.random.default_rng(0)
+        X, classes = rows(rng, n_features, columns)
+        return X + 3 * rng.normal(size=(N_GROUPS, n_features))[classes], classes
+
+
+def rows(rng, n_features, columns):
     groups = np.repeat(np.arange(N_GROUPS), N_ROWS)
-    for _ in ("learn", "judge"):
-        X = rng.normal(size=(len(groups), n_features))
-        slopes = rng.normal(size=(N_GROUPS, n_features, *outputs))
-        y = rng.normal(size=(N_GROUPS, *outputs))[groups]
-        y += np.einsum("nd,nd...->n...", X, slopes[groups]) + 0.1 * rng.normal(size=y.shape)
-        X = X if columns is None else pd.DataFrame(X, columns=columns)
-        arguments += [X, y, groups, None]
-    return arguments[:-1]
+    X = rng.normal(size=(len(groups), n_features))
+    return X if columns is None else pd.DataFrame(X, columns=columns), groups
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [CMLRegressor(), CMLRegressor(standardize=False), MetaFitted(**quick().get_params())],
-    ids=["ridge", "ridge without standardising", "meta-fitted"],
-)
-def test_every_check_passes(estimator):
-    results = check_estimator(estimator, on_skip=None, on_fail=None)
+ESTIMATORS = {
+    "ridge": CMLRegressor(),
+    "ridge without standardising": CMLRegressor(standardize=False),
+    "Poisson regression": CMLRegressor(loss="poisson"),
+    "logistic regression": CMLClassifier(),
+    "logistic regression without standardising": CMLClassifier(standardize=False),
+    "meta-fitted": MetaFittedRegressor(**quick().get_params()),
+    "meta-fitted to counts": MetaFittedRegressor(**quick(loss="poisson").get_params()),
+    "meta-fitted to shared classes": SharedClasses(**quick_classifier().get_params()),
+    "meta-fitted to exchangeable classes": ExchangeableClasses(**quick_classifier().get_params()),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_check_passes(name):
+    results = check_estimator(ESTIMATORS[name], on_skip=None, on_fail=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert failed == {}
     others = {r["check_name"] for r in results if r["status"] != "passed"}

@@ -5,22 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from skcml import CMLRegressor
+from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._meta_options import (
     DEFAULT_SHOTS,
-    check_outputs,
     check_tasks,
+    int_range,
     layer_sizes,
     learn_options,
     shots,
 )
-from skcml.likelihoods import Bernoulli
+from skcml.likelihoods import Bernoulli, Poisson
 from skcml.rules.contrastive import Contrastive
 from skcml.selection.families import ClassesOrCounts, Numbers
 from skcml.solvers.closed_form import closed_form
 from skcml.solvers.newton import newton
 from tests.builders import counting_tasks
-from tests.estimators import learned
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_shots_are_a_pair(value, pair):
 
 @pytest.mark.parametrize("value", [0, (0, 3), (3, 2), (1, 2, 3), (1,), (1.5, 3), ("1", "2")])
 def test_bad_shots_are_refused(value):
-    with pytest.raises(ValueError, match="n_shots must be a positive integer, a pair"):
+    with pytest.raises(ValueError, match="n_shots must be an integer, a pair"):
         shots(value)
 
 
@@ -82,10 +81,39 @@ def test_the_defaults_are_translated():
     assert options.hidden_layer_sizes == (32,)
     assert options.n_shots == DEFAULT_SHOTS
     assert options.solver is closed_form
-    classes = ClassesOrCounts(Bernoulli())
-    options = learn_options(CMLRegressor(), classes)
-    assert options.family is classes
+    assert options.meta_loss == "log_predictive"
+    assert options.n_queries == 20
+    assert options.meta_max_iter == 600
+
+
+@pytest.mark.parametrize("estimator", [CMLRegressor(loss="poisson"), CMLClassifier()])
+def test_classes_and_counts_have_a_solver_and_a_loss_of_their_own(estimator):
+    family = ClassesOrCounts(Bernoulli())
+    options = learn_options(estimator, family)
+    assert options.family is family
     assert options.solver is newton
+    assert options.meta_loss == "loss"
+    assert (options.n_queries, options.meta_max_iter) == (20, 600)
+    options = learn_options(CMLClassifier(n_queries=3, meta_max_iter=7), family)
+    assert (options.n_queries, options.meta_max_iter) == (3, 7)
+
+
+def test_a_pair_that_does_not_go_together_is_refused():
+    counts = ClassesOrCounts(Poisson())
+    estimator = CMLRegressor(loss="poisson", meta_loss="log_predictive")
+    with pytest.raises(ValueError, match="meta_loss='log_predictive' is for loss='squared_error'"):
+        learn_options(estimator, counts)
+    with pytest.raises(ValueError, match=r"'newton' does not go with .* that is quadratic"):
+        learn_options(CMLRegressor(solver="newton"), Numbers())
+    with pytest.raises(ValueError, match=r"'closed_form' does not .* that is not quadratic"):
+        learn_options(CMLRegressor(loss="poisson", solver="closed_form"), counts)
+    assert learn_options(CMLClassifier(solver="newton"), counts).solver is newton
+
+
+def test_a_range_has_a_least_number():
+    assert int_range(2, "n_ways", least=2) == (2, 2)
+    with pytest.raises(ValueError, match=r"n_ways must be .* 2 <= low <= high, or None; got 1"):
+        int_range(1, "n_ways", least=2)
 
 
 def test_two_groups_one_of_which_has_two_rows_are_enough():
@@ -94,10 +122,3 @@ def test_two_groups_one_of_which_has_two_rows_are_enough():
         check_tasks(counting_tasks([5, 0]))
     with pytest.raises(ValueError, match=r"Each of the 3 groups has one row, n_samples = 3"):
         check_tasks(counting_tasks([1, 1, 0, 1]))
-
-
-def test_the_number_of_outputs_stays():
-    state = learned(n_outputs=2)._meta
-    check_outputs(np.zeros((3, 2)), state)
-    with pytest.raises(ValueError, match=r"y has 1 output\(s\), but meta_fit saw 2"):
-        check_outputs(np.zeros((3, 1)), state)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from skcml import CMLRegressor
+from skcml.estimators._inputs import Targets
 from skcml.estimators._meta_state import (
     READ_BY_FIT,
     UNREAD_BY_FIT,
     check_params,
-    state_attributes,
     watched_params,
 )
 from tests.estimators import grouped, learned, quick
@@ -19,6 +19,7 @@ X, Y, GROUPS = grouped()
 # For each parameter a value other than the one that `learned` has.
 OTHER = {
     "model": "other",
+    "loss": "poisson",
     "hidden_layer_sizes": (5,),
     "activation": "relu",
     "prior_covariance": "diagonal",
@@ -76,7 +77,7 @@ def test_the_rest_may_change(name):
         ("prior_strength", -1.0),
         ("prior_strength", "much"),
         ("prior_strength", np.nan),
-        ("solver", "newton"),
+        ("solver", "magic"),
     ],
 )
 def test_what_may_change_must_still_be_valid(name, value):
@@ -118,14 +119,15 @@ def test_nothing_new_is_nothing_to_validate():
 def test_the_attributes_are_those_documented():
     estimator = learned()
     state = estimator._meta
-    attributes = state_attributes(state)
+    attributes = state.attributes()
     assert {name for name in attributes if name.endswith("_")} == {
         "meta_params_",
         "meta_history_",
         "n_meta_iter_",
         "meta_gain_",
     }
-    assert (state.n_groups, state.n_rows, state.is_flat) == (12, 72, True)
+    assert (state.n_groups, state.n_rows, state.metric) == (12, 72, "RMSE")
+    assert state.targets == Targets(1, True)
     assert set(estimator.meta_gain_) == {"pooled", "per_task", "mixed_model", "final"}
     assert estimator.n_meta_iter_ == 5
     assert len(estimator.meta_history_) == 10
@@ -157,6 +159,6 @@ def test_the_prior_is_that_of_meta_fit_whatever_was_set_since():
     estimator = learned()
     prior = estimator.predict(X, return_std=True)
     other = copy.deepcopy(estimator).set_params(prior_strength=0)
-    attributes = state_attributes(other._meta)
+    attributes = other._meta.attributes()
     vars(other).update(attributes)
     np.testing.assert_array_equal(other.predict(X, return_std=True), prior)

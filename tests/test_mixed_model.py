@@ -359,3 +359,37 @@ def test_factor_of_a_perfect_correlation():
     direction = np.array([1.0, -2.0, 1e-3])
     sigma = np.outer(direction, direction)
     assert_allclose(cholesky_psd(sigma) @ cholesky_psd(sigma).T, sigma, rtol=1e-9)
+
+
+def with_weights(tasks, weight):
+    return CompressedGroups.from_tasks(dataclasses.replace(tasks, weight=weight))
+
+
+def test_huge_weights_say_no_more_than_large_ones():
+    # At 1e20 the noise has no digit left beside the variance of a group's rows.
+    tasks, _ = table("Orthodont", ["age"])
+    large, huge = (
+        fit_mixed_model(with_weights(tasks, np.full(len(tasks.X), weight)), **TO_THE_END)
+        for weight in (1e5, 1e20)
+    )
+    assert_allclose(huge.omega, large.omega, rtol=1e-4)
+    assert_allclose(covariance(huge), covariance(large), rtol=1e-4)
+    assert_allclose(huge.noise, large.noise, rtol=1e-4)
+
+
+def test_noise_that_rounding_hides_is_no_singular_matrix():
+    rng = np.random.default_rng(0)
+    z, y = np.ones((40, 2, 2)), np.ones((40, 2, 1))
+    z[..., 1] = 1e10 * rng.normal(size=(40, 1))
+    y[..., 0] = rng.normal(size=(40, 1))
+    model = fit_mixed_model(CompressedGroups([z], [y], 80.0, 40))
+    assert np.isfinite(model.omega).all()
+    assert np.isfinite(covariance(model)).all()
+    assert model.noise > 0
+
+
+def test_numbers_too_large_are_refused():
+    rng = np.random.default_rng(0)
+    z, y = 1e120 * rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 1))
+    with pytest.raises(np.linalg.LinAlgError, match="overflow"):
+        fit_mixed_model(CompressedGroups([z], [y], 12.0, 4))

@@ -258,6 +258,18 @@ def test_a_step_whose_gradient_is_not_finite_is_skipped(bad):
     assert np.isfinite(theta.vector).all()
 
 
+def test_a_step_that_overflows_is_skipped_without_a_warning():
+    class Overflowing(Scripted):
+        def __call__(self, *args):
+            found = super().__call__(*args)
+            found.theta.vector[:] *= np.full(13, 1e300) * 1e10
+            return found
+
+    theta, history = train(rule=Overflowing(np.ones((2, 13))), max_iter=2)
+    assert history.n_skipped == 2
+    np.testing.assert_array_equal(theta.vector, start().vector)
+
+
 def test_a_step_whose_loss_is_no_number_is_skipped():
     losses = [1.0, np.nan, 1.0]
     _, history = train(rule=Scripted(np.ones((3, 13)), losses), max_iter=3)

@@ -119,8 +119,8 @@ def test_the_summary_needs_meta_fit():
 
 
 def test_column_names():
-    assert column_names(["a"], 1) == ["intercept", "a"]
-    assert column_names(["a"], 2) == ["y0: intercept", "y0: a", "y1: intercept", "y1: a"]
+    assert column_names(["a"], ["y"]) == ["intercept", "a"]
+    assert column_names(["a"], ["y0", "y1"]) == ["y0: intercept", "y0: a", "y1: intercept", "y1: a"]
 
 
 def test_without_pandas_the_error_says_what_to_do(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skcml.estimators.classifier import CMLClassifier
 from skcml.estimators.regressor import CMLRegressor
 
-__all__ = ["CMLRegressor"]
+__all__ = ["CMLClassifier", "CMLRegressor"]

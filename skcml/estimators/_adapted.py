@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skcml.estimators._inputs import Targets
 from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
@@ -65,8 +66,7 @@ class Adapted:
         The groups that were adapted to; None for a single task, or none.
     is_prior : bool
         Whether no task has been adapted to.
-    is_flat : bool
-        Whether y came with one dimension.
+    targets : Targets
     """
 
     known: Blend
@@ -76,7 +76,7 @@ class Adapted:
     variance_scale: np.ndarray
     groups: GroupIndex | None
     is_prior: bool
-    is_flat: bool
+    targets: Targets
 
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row: -1, the prior, for groups never seen."""
@@ -140,4 +140,4 @@ class Adapted:
 
     def as_output(self, values: np.ndarray) -> np.ndarray:
         """Turn (n_outputs, n_rows, ...) into the layout in which y came."""
-        return values[0] if self.is_flat else np.moveaxis(values, 0, 1)
+        return values[0] if self.targets.is_flat else np.moveaxis(values, 0, 1)

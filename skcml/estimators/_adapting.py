@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted, Blend
+from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
+from skcml.likelihoods import Likelihood
 from skcml.problems.mlp import MLPBody
 from skcml.selection import Learned
 from skcml.selection.baselines import pooled_heads
@@ -19,22 +21,40 @@ from skcml.selection.mixture import IntervalShape, Mixture
 from skcml.selection.ridge import ridge_heads
 
 
+class AdaptedTasks(Protocol):
+    """What `fit` leaves behind."""
+
+    def codes(self, groups: Any, n_samples: int) -> np.ndarray:
+        """Return the task of each row."""
+
+    def predict(
+        self, X: np.ndarray, codes: np.ndarray, *, variance: bool
+    ) -> tuple[np.ndarray, Any]:
+        """Return mean and, if wanted, variance of shape (n_outputs, n_rows)."""
+
+
+def scaling_of(rows: Rows, likelihood: Likelihood | None, *, standardize: bool) -> Scaling:
+    """Return how features are standardised, and numbers; classes and counts stay as they are."""
+    y = rows.outputs
+    if not standardize:
+        return Scaling.none(rows.X.shape[1], y.shape[1])
+    scaling = Scaling.fit(rows.X, y, rows.weight)
+    if likelihood is None:
+        return scaling
+    return replace(scaling, y_mean=np.zeros(y.shape[1]), y_scale=np.ones(y.shape[1]))
+
+
 def task_rows(
-    X: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray | None,
-    groups: Any,
-    scaling: Scaling,
-    *,
-    name: str = "groups",
+    rows: Rows, scaling: Scaling, *, name: str = "groups"
 ) -> tuple[TaskRows, GroupIndex | None]:
     """Return standardised rows sorted by task; rows of weight zero are left out."""
-    codes, index = np.zeros(len(X), dtype=np.intp), None
-    if groups is not None:
-        codes, index = encode_groups(groups, len(X), name=name)
-    X, y = scaling.features(X), scaling.outputs(y)
+    n_rows = len(rows.X)
+    codes, index = np.zeros(n_rows, dtype=np.intp), None
+    if rows.groups is not None:
+        codes, index = encode_groups(rows.groups, n_rows, name=name)
+    X, y, weight = scaling.features(rows.X), scaling.outputs(rows.outputs), rows.weight
     if weight is None:
-        weight = np.ones(len(X))
+        weight = np.ones(n_rows)
     elif not weight.all():
         keep = weight > 0
         X, y, weight, codes = X[keep], y[keep], weight[keep], codes[keep]
@@ -50,7 +70,7 @@ def adapt_learned(
     groups: GroupIndex | None,
     *,
     prior_strength: float,
-    is_flat: bool,
+    targets: Targets,
 ) -> Adapted:
     """Adapt the meta-learned heads to tasks; without a task, the result predicts the prior."""
     posteriors = {}
@@ -78,7 +98,7 @@ def adapt_learned(
         variance_scale=np.ones(len(scaling.y_mean)),
         groups=groups,
         is_prior=tasks.n_tasks == 0,
-        is_flat=is_flat,
+        targets=targets,
     )
 
 
@@ -88,19 +108,21 @@ def adapt_ridge(
     scaling: Scaling,
     *,
     prior_strength: float,
-    is_flat: bool,
+    targets: Targets,
+    likelihood: Likelihood | None = None,
 ) -> Adapted:
-    """Fit ridge regression to each task: what there is without `meta_fit`.
+    """Fit ridge, logistic or Poisson regression to each task: what there is without `meta_fit`.
 
-    Groups that it has not seen get one ridge regression on the rows of all.
+    Groups that it has not seen get one such regression on the rows of all.
     """
     n_outputs = tasks.y.shape[1]
-    posterior = ridge_heads(MLPBody(tasks.X.shape[1]), n_outputs, prior_strength).adapt(tasks)
+    heads = ridge_heads(MLPBody(tasks.X.shape[1]), n_outputs, prior_strength, likelihood)
+    posterior = heads.adapt(tasks)
     shape = IntervalShape.gaussian(n_outputs)
     ridge = unseen = Blend([(posterior, np.ones(n_outputs))], shape)
-    noise = _noise_variance(tasks, posterior)
+    noise = np.ones(n_outputs) if likelihood else _noise_variance(tasks, posterior)
     if groups is not None and len(tasks.X):
-        pooled = pooled_heads(tasks)
+        pooled = pooled_heads(tasks, likelihood)
         pooled = replace(pooled, noise=pooled.noise / noise)
         unseen = Blend([(pooled.prior, np.ones(n_outputs))], shape)
     return Adapted(
@@ -111,7 +133,7 @@ def adapt_ridge(
         variance_scale=noise,
         groups=groups,
         is_prior=False,
-        is_flat=is_flat,
+        targets=targets,
     )
 
 

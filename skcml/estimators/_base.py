@@ -8,37 +8,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits
 
-from skcml.episodes import TaskRows
-from skcml.estimators._adapted import Adapted
-from skcml.estimators._adapting import adapt_learned, adapt_ridge, task_rows
-from skcml.estimators._inputs import all_or_nothing, read_features, read_outputs, read_weights
-from skcml.estimators._meta_options import (
-    check_outputs,
-    check_tasks,
-    learn_options,
-    warn_of_few_rows,
-)
-from skcml.estimators._meta_state import MetaState, check_params, state_attributes, watched_params
-from skcml.estimators._progress import CallbackProgress, hook_data
-from skcml.estimators._scaling import Scaling
+from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
+from skcml.estimators._groups import learn_groups
+from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
+from skcml.estimators._meta_state import MetaState, check_params
+from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
-from skcml.problems.meta_params import MetaParams
-from skcml.random_effects import MixedModel
-from skcml.selection import Learned, learn
-from skcml.selection.families import Numbers
-from skcml.selection.folds import n_descents
-from skcml.selection.learning import snapshot
+from skcml.selection.families import Family
 
 
 class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
-    """Base of the estimators; `Self` says that the methods return the estimator itself."""
+    """Base of the estimators; `Self` says that the methods return the estimator itself.
+
+    A subclass says what y is: `_read_targets` and `_family`.
+    """
 
     _meta: MetaState
     _group_column: str | int | None
-    _adapted: Adapted
+    _adapted: AdaptedTasks
 
     def meta_fit(
         self,
@@ -90,61 +78,26 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         groups_val: Any,
     ) -> Self:
         self._validate_params()
-        options = learn_options(self, Numbers())
         data = hook_data(X, y, sample_weight)
-        X, groups = read_features(self, X, groups, reset=True)
-        y, is_flat = read_outputs(y, len(X), self)
-        weight = read_weights(sample_weight, X)
-        if groups is None:
-            raise ValueError(
-                f"meta_fit needs the group of each of the n_samples = {len(X)} rows: pass groups=, "
-                "or keep the groups in a column of X and name it as group_column."
-            )
-        scaling = Scaling.none(X.shape[1], y.shape[1])
-        if self.standardize:
-            scaling = Scaling.fit(X, y, weight)
-        tasks, _ = task_rows(X, y, weight, groups, scaling)
-        tasks = tasks.subset(np.flatnonzero(tasks.sizes))
-        check_tasks(tasks)
-        if options.is_reml:
-            warn_of_few_rows(tasks)
-        validation = self._read_validation(X_val, y_val, groups_val, scaling, y.shape[1])
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-
-        params = watched_params(self)
-
-        def attributes_of(learned: Learned) -> dict[str, Any]:
-            return state_attributes(
-                MetaState(learned, scaling, params, is_flat, tasks.n_tasks, len(X))
-            )
-
-        progress = None
-        context = self._init_callback_context(
-            task_name="meta_fit",
-            max_subtasks=n_descents(int((tasks.sizes > 1).sum()), validation is not None, options),
-        )
-        if getattr(self, "_skl_callbacks", None):
-
-            def attributes(mixed: list[MixedModel], theta: MetaParams) -> dict[str, Any]:
-                return attributes_of(snapshot(mixed, theta, options))
-
-            progress = CallbackProgress(self, context, options.meta_max_iter, data, attributes)
-        try:
-            with threadpool_limits(1):
-                learned = learn(tasks, validation, options, rng, progress)
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                "The columns of X, y or sample_weight differ too much in scale for float64 "
-                f"({error}): rescale them{'' if self.standardize else ', or set standardize=True'}."
-            ) from error
-        self.__dict__.update(attributes_of(learned))
-        if progress is not None:
-            progress.end()
-        if self.verbose and learned.gain is not None:
-            scores = ", ".join(f"{name} {score:.4g}" for name, score in learned.gain.items())
-            name = type(self).__name__
-            print(f"[{name}] {tasks.n_tasks} groups, {len(X)} rows; held-out RMSE: {scores}")
+        rows = self._read(X, y, groups, sample_weight, reset=True)
+        validation = None
+        if X_val is not None:
+            if y_val is None:
+                raise ValueError("X_val was passed without y_val; pass both.")
+            known = self._targets_in_common(rows)
+            validation = self._read(X_val, y_val, groups_val, None, known=known, suffix="_val")
+        elif y_val is not None or groups_val is not None:
+            raise ValueError("y_val or groups_val was passed without X_val; pass all of them.")
+        state = self._learn(rows, validation, data)
+        self.__dict__.pop("_adapted", None)
+        self.__dict__.update(state.attributes())
+        if self.verbose and self.meta_gain_ is not None:
+            print(f"[{type(self).__name__}] {state.report()}")
         return self
+
+    def _learn(self, rows: Rows, validation: Rows | None, data: dict[str, Any]) -> MetaState:
+        """Learn from groups that have their outputs in common."""
+        return learn_groups(self, self._family(rows), rows, validation, data)
 
     def fit(
         self,
@@ -155,8 +108,9 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         """Adapt to one task, or to every group at once.
 
-        Without `meta_fit` before it, this is ridge regression on standardised features, with
-        ``prior_strength`` as its penalty; with ``groups``, one for each group.
+        Without `meta_fit` before it, this is ridge regression (logistic or Poisson regression for
+        classes or counts) on standardised features, with ``prior_strength`` as its penalty; with
+        ``groups``, one for each group.
 
         Parameters
         ----------
@@ -197,64 +151,68 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
 
     def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> Self:
         state = getattr(self, "_meta", None)
-        if state is None:
-            self._validate_params()
-        else:
-            check_params(self, state)
-        X, groups = read_features(self, X, groups, reset=state is None)
-        self._group_column = self.group_column
-        y, is_flat = read_outputs(y, len(X), self)
-        weight = read_weights(sample_weight, X)
         if state is not None:
-            check_outputs(y, state)
-            tasks, index = task_rows(X, y, weight, groups, state.scaling)
-            self._adapted = adapt_learned(
-                state.learned,
-                state.scaling,
-                tasks,
-                index,
-                prior_strength=self.prior_strength,
-                is_flat=is_flat,
-            )
-            return self
-        scaling = Scaling.none(X.shape[1], y.shape[1])
-        if self.standardize:
-            scaling = Scaling.fit(X, y, weight)
-        tasks, index = task_rows(X, y, weight, groups, scaling)
-        self._adapted = adapt_ridge(
-            tasks, index, scaling, prior_strength=self.prior_strength, is_flat=is_flat
-        )
+            check_params(self, state)
+            rows = self._read(X, y, groups, sample_weight, known=state.targets)
+            adapted = state.adapt(rows, self.prior_strength)
+        else:
+            self._validate_params()
+            rows = self._read(X, y, groups, sample_weight, reset=True)
+            adapted = self._adapt_without_meta_fit(rows)
+        self._group_column = self.group_column
+        self._adapted = adapted
+        if rows.targets.classes is not None:
+            self.classes_ = rows.targets.classes.copy()
         return self
 
-    def _read_rows(self, X: Any, groups: Any) -> tuple[Adapted, np.ndarray, np.ndarray]:
+    def _adapt_without_meta_fit(self, rows: Rows) -> AdaptedTasks:
+        likelihood = self._family(rows).likelihood
+        scaling = scaling_of(rows, likelihood, standardize=self.standardize)
+        tasks, index = task_rows(rows, scaling)
+        return adapt_ridge(
+            tasks,
+            index,
+            scaling,
+            prior_strength=self.prior_strength,
+            targets=rows.targets,
+            likelihood=likelihood,
+        )
+
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        groups: Any,
+        sample_weight: Any,
+        *,
+        reset: bool = False,
+        known: Targets | None = None,
+        suffix: str = "",
+    ) -> Rows:
+        """Read rows, with outputs as those that were learned from, if they are known."""
+        X, groups = read_features(self, X, groups, reset=reset, name=f"X{suffix}")
+        y, targets = self._read_targets(y, len(X), known, suffix)
+        return Rows(X, y, read_weights(sample_weight, X), groups, targets)
+
+    def _read_targets(
+        self, y: Any, n_samples: int, known: Targets | None, suffix: str
+    ) -> tuple[np.ndarray, Targets]:
+        """Return y as `Rows` holds it, and what it is."""
+        raise NotImplementedError
+
+    def _targets_in_common(self, rows: Rows) -> Targets | None:
+        """Return what y must be in every task; None where each brings classes of its own."""
+        return rows.targets
+
+    def _family(self, rows: Rows) -> Family:
+        """Return the kind of outputs."""
+        raise NotImplementedError
+
+    def _read_rows(self, X: Any, groups: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Return what has been adapted, and the rows to predict with their tasks' codes."""
         self._check_readable()
         X, groups = read_features(self, X, groups, reset=False)
         return self._adapted, X, self._adapted.codes(groups, len(X))
-
-    def _read_validation(
-        self, X_val: Any, y_val: Any, groups_val: Any, scaling: Scaling, n_outputs: int
-    ) -> TaskRows | None:
-        """Read the user's own groups to judge by."""
-        if X_val is None:
-            if y_val is not None or groups_val is not None:
-                raise ValueError("y_val or groups_val was passed without X_val; pass all of them.")
-            return None
-        X, groups = read_features(self, X_val, groups_val, reset=False, name="X_val")
-        if y_val is None or groups is None:
-            missing = "y_val" if y_val is None else "groups_val"
-            raise ValueError(f"X_val was passed without {missing}; pass both.")
-        y, _ = read_outputs(y_val, len(X), self, suffix="_val")
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"y_val has {y.shape[1]} outputs, but y has {n_outputs}.")
-        tasks, _ = task_rows(X, y, None, groups, scaling, name="groups_val")
-        usable = np.flatnonzero(tasks.sizes > 1)
-        if len(usable) == 0:
-            raise ValueError(
-                "Every group of groups_val has one row; judging needs a row to learn from and one "
-                "to predict. Pass groups of two rows or more."
-            )
-        return tasks.subset(usable)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_adapted")
@@ -263,7 +221,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         """Clone parameters, and keep what `meta_fit` learned: a clone adapts anew."""
         clone: Self = super().__sklearn_clone__()
         if hasattr(self, "_meta"):
-            clone.__dict__.update(state_attributes(self._meta))
+            clone.__dict__.update(self._meta.attributes())
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(clone, name, getattr(self, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,67 @@ from skcml.grouping import pop_group_column
 
 # Largest size of a number: its fourth power, and sums of many, are still numbers in float64.
 MAX_SIZE = 1e60
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What y is.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Columns of y; one, if they are labels.
+    is_flat : bool
+        Whether y came with one dimension.
+    classes : ndarray of shape (n_classes,) or None
+        Labels of the classes, sorted; None for numbers and counts.
+    class_weight : ndarray of shape (n_classes,) or None
+        Factor on the weights of each class's rows.
+    """
+
+    n_outputs: int
+    is_flat: bool
+    classes: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a user passed, read.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows, n_outputs)
+        Numbers or counts; or one column of indices into the classes.
+    given_weight : ndarray of shape (n_rows,) or None
+        As the user gave it.
+    groups : array-like of shape (n_rows,) or None
+        Labels, as they came.
+    targets : Targets
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    given_weight: np.ndarray | None
+    groups: Any
+    targets: Targets
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """Weight of each row, that of its class included."""
+        if self.targets.class_weight is None:
+            return self.given_weight
+        factor: np.ndarray = self.targets.class_weight[self.y[:, 0]]
+        return factor if self.given_weight is None else self.given_weight * factor
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """Outputs as a likelihood has them: two classes are 0 and 1, several are one-hot."""
+        classes = self.targets.classes
+        if classes is None:
+            return self.y
+        return self.y.astype(float) if len(classes) == 2 else np.eye(len(classes))[self.y[:, 0]]
 
 
 @contextmanager
@@ -60,7 +122,7 @@ def read_features(
         if not reset and _is_plain(X) and _fits(estimator, X):
             return X, groups
         _refuse_lazy(X, name)
-        _refuse_dates(X, name)
+        refuse_dates(X, name)
         with _naming(name, X):
             X = validate_data(estimator, X, reset=reset, dtype=np.float64)
         return _moderate(X, name), groups
@@ -70,7 +132,7 @@ def read_features(
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
             groups = column if groups is None else groups
-    _refuse_dates(X, name)
+    refuse_dates(X, name)
     with _naming(name, X):
         X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
     return _moderate(X, name), groups
@@ -93,7 +155,7 @@ def _refuse_lazy(table: Any, name: str) -> None:
         raise TypeError(f"{name} is a {type(table).__name__}: call its collect() first.")
 
 
-def _refuse_dates(values: Any, name: str) -> None:
+def refuse_dates(values: Any, name: str) -> None:
     """Refuse what would become numbers without meaning."""
     dtypes = [(None, getattr(values, "dtype", None))]
     if hasattr(values, "columns"):
@@ -148,7 +210,7 @@ def read_outputs(
         )
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
-    _refuse_dates(y, name)
+    refuse_dates(y, name)
     with _naming(name, y):
         y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
     if len(y) != n_samples:
@@ -163,7 +225,7 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     """Return non-negative weights of shape (n_samples,), or None for equal ones."""
     if sample_weight is None:
         return None
-    _refuse_dates(sample_weight, "sample_weight")
+    refuse_dates(sample_weight, "sample_weight")
     with _naming("sample_weight", sample_weight):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weight < 0).any():

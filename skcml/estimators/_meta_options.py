@@ -6,36 +6,38 @@ import warnings
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from skcml.episodes import TaskRows
-from skcml.estimators._meta_state import MetaState
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions
 from skcml.selection.families import Family
+from skcml.solvers.base import InnerSolver
 from skcml.solvers.closed_form import closed_form
 from skcml.solvers.newton import newton
 
 # What n_shots=None draws from: from a single row to as many as make adaptation easy.
 DEFAULT_SHOTS = (1, 8)
+# Meta-steps, and query rows of a group, where a classifier leaves them to "auto".
+DEFAULT_STEPS, DEFAULT_QUERIES = 600, 20
 
 
 def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     """Translate validated parameters."""
+    max_iter, n_queries = estimator.meta_max_iter, estimator.n_queries
     return LearnOptions(
         family=family,
         hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
         rule=Contrastive(estimator.scheme, estimator.beta),
-        solver=closed_form if family.likelihood is None else newton,
-        meta_loss=estimator.meta_loss,
+        solver=_solver_of(estimator, family),
+        meta_loss=meta_loss_of(estimator, family),
         n_shots=shots(estimator.n_shots),
-        n_queries=estimator.n_queries,
+        n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
         support=estimator.support,
         meta_batch_size=estimator.meta_batch_size,
-        meta_max_iter=estimator.meta_max_iter,
+        meta_max_iter=DEFAULT_STEPS if max_iter == "auto" else max_iter,
         meta_learning_rate=estimator.meta_learning_rate,
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
@@ -43,6 +45,31 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
         tol=estimator.tol,
         n_jobs=estimator.n_jobs,
     )
+
+
+def _solver_of(estimator: BaseEstimator, family: Family) -> InnerSolver:
+    """Return the solver of a head's energy: quadratic for numbers, else convex."""
+    fits = "closed_form" if family.likelihood is None else "newton"
+    if estimator.solver not in ("auto", fits):
+        kind = "quadratic" if family.likelihood is None else "not quadratic"
+        raise ValueError(
+            f"solver={estimator.solver!r} does not go with an energy that is {kind}; choose "
+            f"solver='auto' or {fits!r}."
+        )
+    return closed_form if family.likelihood is None else newton
+
+
+def meta_loss_of(estimator: BaseEstimator, family: Family) -> str:
+    """Return what a network is judged by on query rows."""
+    asked = str(getattr(estimator, "meta_loss", "auto"))
+    if family.likelihood is None:
+        return "log_predictive" if asked == "auto" else asked
+    if asked == "log_predictive":
+        raise ValueError(
+            f"meta_loss='log_predictive' is for loss='squared_error', and loss is "
+            f"{estimator.loss!r}; choose meta_loss='auto' or 'loss'."
+        )
+    return "loss"
 
 
 def layer_sizes(value: Any) -> tuple[int, ...]:
@@ -57,15 +84,18 @@ def layer_sizes(value: Any) -> tuple[int, ...]:
 
 def shots(value: Any) -> tuple[int, int]:
     """Return the lowest and highest number of shots."""
-    if value is None:
-        return DEFAULT_SHOTS
+    return DEFAULT_SHOTS if value is None else int_range(value, "n_shots", least=1)
+
+
+def int_range(value: Any, name: str, *, least: int) -> tuple[int, int]:
+    """Return an integer, or a pair of them, as the lowest and the highest number."""
     pair = [value, value] if isinstance(value, Integral) else list(value)
     if len(pair) == 2 and all(isinstance(n, Integral) for n in pair):
         low, high = int(pair[0]), int(pair[1])
-        if 1 <= low <= high:
+        if least <= low <= high:
             return low, high
     raise ValueError(
-        "n_shots must be a positive integer, a pair (low, high) of them with low <= high, or "
+        f"{name} must be an integer, a pair (low, high) of them with {least} <= low <= high, or "
         f"None; got {value!r}."
     )
 
@@ -95,13 +125,4 @@ def warn_of_few_rows(tasks: TaskRows) -> None:
             f"A REML fit of {n_coefficients} coefficients needs more than the n_samples = {n_rows} "
             "rows there are: variances are left at their start. Leave features out.",
             stacklevel=6,
-        )
-
-
-def check_outputs(y: np.ndarray, state: MetaState) -> None:
-    """Refuse another number of outputs than `meta_fit` saw."""
-    n_outputs = len(state.scaling.y_mean)
-    if y.shape[1] != n_outputs:
-        raise ValueError(
-            f"y has {y.shape[1]} output(s), but meta_fit saw {n_outputs}; pass y with {n_outputs}."
         )

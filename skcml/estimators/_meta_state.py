@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
 
 from skcml.episodes import TaskRows
-from skcml.estimators._adapting import adapt_learned
+from skcml.estimators._adapted import Adapted
+from skcml.estimators._adapting import AdaptedTasks, adapt_learned, task_rows
+from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
 from skcml.heads import Heads
 from skcml.selection import Learned
@@ -20,57 +23,131 @@ READ_BY_FIT = frozenset({"prior_strength", "solver"})
 UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
 
 
+class MetaState(Protocol):
+    """What `meta_fit` learned, and what `fit` does with it."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters that may not change unseen, as they were."""
+
+    @property
+    def targets(self) -> Targets | None:
+        """What y was, and is again at `fit`; None where `fit` brings classes of its own."""
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes that `meta_fit` sets."""
+
+    def adapt(self, rows: Rows, prior_strength: float) -> AdaptedTasks:
+        """Adapt to rows of one task, or of many."""
+
+    def summary(self) -> Bunch:
+        """Return what was learned, in words that a reader of mixed models knows."""
+
+    def report(self) -> str:
+        """Return the verdict in one line."""
+
+
 @dataclass(frozen=True)
-class MetaState:
-    """The result of `meta_fit`.
+class GroupsState:
+    """What was learned from groups that have their outputs in common.
 
     Attributes
     ----------
     learned : Learned
     scaling : Scaling
     params : dict of str to object
-        All parameters that may not change unseen, as they were.
-    is_flat : bool
-        Whether y came with one dimension.
+    targets : Targets
     n_groups, n_rows : int
         What it was learned from.
+    metric : str
+        What ``learned.gain`` holds.
     """
 
     learned: Learned
     scaling: Scaling
     params: dict[str, Any]
-    is_flat: bool
+    targets: Targets
     n_groups: int
     n_rows: int
+    metric: str
+
+    def attributes(self) -> dict[str, Any]:
+        """See `MetaState`; after it, an estimator predicts the prior."""
+        learned = self.learned
+        n_features, n_outputs = len(self.scaling.x_mean), len(self.scaling.y_mean)
+        nothing = TaskRows(
+            np.empty((0, n_features)), np.empty((0, n_outputs)), np.empty(0), np.zeros(1, dtype=int)
+        )
+        found = {
+            "_meta": self,
+            "_group_column": self.params["group_column"],
+            "_adapted": adapt_learned(
+                learned,
+                self.scaling,
+                nothing,
+                None,
+                prior_strength=self.params["prior_strength"],
+                targets=self.targets,
+            ),
+            "meta_params_": {
+                **{name: _arrays(heads) for name, heads in learned.members.items()},
+                "weights": learned.known.weights.copy(),
+                "prior_weights": learned.unseen.weights.copy(),
+            },
+            "meta_history_": deepcopy(learned.histories),
+            "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),
+            "meta_gain_": None if learned.gain is None else dict(learned.gain),
+        }
+        if self.targets.classes is not None:
+            found |= {"classes_": self.targets.classes.copy(), "class_setting_": "shared"}
+        return found
+
+    def adapt(self, rows: Rows, prior_strength: float) -> Adapted:
+        """See `MetaState`."""
+        tasks, index = task_rows(rows, self.scaling)
+        return adapt_learned(
+            self.learned,
+            self.scaling,
+            tasks,
+            index,
+            prior_strength=prior_strength,
+            targets=rows.targets,
+        )
+
+    def summary(self) -> Bunch:
+        """See `MetaState`: mean, spread and correlation of linear coefficients, and the noise."""
+        mixed, scaling = self.learned.mixed, self.scaling
+        spreads, correlations = [], []
+        for output, model in enumerate(mixed):
+            matrix = scaling.coefficient_map(output)
+            covariance = matrix @ model.factor @ model.factor.T @ matrix.T
+            spread = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+            safe = np.where(spread > 0, spread, 1.0)
+            correlation = covariance / np.outer(safe, safe)
+            np.fill_diagonal(correlation, 1.0)
+            spreads.append(spread)
+            correlations.append(correlation)
+        summary = Bunch(
+            mean=scaling.coefficients(np.stack([model.omega for model in mixed])),
+            sd_between_groups=np.stack(spreads),
+            correlation=np.stack(correlations),
+            covariance_structure=mixed[0].structure,
+            network_weight=self.learned.known.share("networks").copy(),
+        )
+        if self.learned.members["mixed_model"].likelihood is None:
+            summary.noise_sd = np.sqrt([model.noise for model in mixed]) * scaling.y_scale
+        return summary
+
+    def report(self) -> str:
+        """See `MetaState`."""
+        gain = verdict(self.metric, self.learned.gain)
+        return f"{self.n_groups} groups, {self.n_rows} rows; {gain}"
 
 
-def state_attributes(state: MetaState) -> dict[str, Any]:
-    """Return the attributes that `meta_fit` sets: after it, an estimator predicts the prior."""
-    learned, scaling = state.learned, state.scaling
-    n_features, n_outputs = len(scaling.x_mean), len(scaling.y_mean)
-    nothing = TaskRows(
-        np.empty((0, n_features)), np.empty((0, n_outputs)), np.empty(0), np.zeros(1, dtype=int)
-    )
-    return {
-        "_meta": state,
-        "_group_column": state.params["group_column"],
-        "_adapted": adapt_learned(
-            state.learned,
-            scaling,
-            nothing,
-            None,
-            prior_strength=state.params["prior_strength"],
-            is_flat=state.is_flat,
-        ),
-        "meta_params_": {
-            **{name: _arrays(heads) for name, heads in learned.members.items()},
-            "weights": learned.known.weights.copy(),
-            "prior_weights": learned.unseen.weights.copy(),
-        },
-        "meta_history_": deepcopy(learned.histories),
-        "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),
-        "meta_gain_": None if learned.gain is None else dict(learned.gain),
-    }
+def verdict(metric: str, gain: dict[str, float] | None) -> str:
+    """Return held-out scores as text."""
+    scores = ", ".join(f"{name} {score:.4g}" for name, score in (gain or {}).items())
+    return f"held-out {metric}: {scores}"
 
 
 def _arrays(heads: Heads) -> dict[str, np.ndarray]:

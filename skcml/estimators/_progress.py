@@ -10,7 +10,6 @@ from sklearn.callback import CallbackContext
 
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
-from skcml.random_effects import MixedModel
 from skcml.selection.folds import OnStep
 
 
@@ -33,7 +32,7 @@ class CallbackProgress:
     data : dict
         ``X``, ``y`` and ``metadata`` as the hooks get them.
     attributes : callable
-        Makes, of a mixed model and meta-parameters, what a callback needs to predict.
+        Makes, of a start and of meta-parameters, what a callback needs to predict.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class CallbackProgress:
         context: CallbackContext,
         n_steps: int,
         data: dict[str, Any],
-        attributes: Callable[[list[MixedModel], MetaParams], dict[str, Any]],
+        attributes: Callable[..., dict[str, Any]],
     ) -> None:
         self.estimator = estimator
         self.context = context
@@ -52,7 +51,7 @@ class CallbackProgress:
         self.current: CallbackContext | None = None
         context.call_on_fit_task_begin(estimator=estimator, **data)
 
-    def descent(self, mixed: list[MixedModel]) -> OnStep:
+    def descent(self, start: Any) -> OnStep:
         """Begin a descent; see `skcml.selection.folds.Progress`."""
         self._end_descent()
         descent = self.context.subcontext(task_name="descent", max_subtasks=self.n_steps)
@@ -64,7 +63,7 @@ class CallbackProgress:
             context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
             stop = context.call_on_fit_task_end(
                 estimator=self.estimator,
-                reconstruction_attributes=lambda: self.attributes(mixed, theta),
+                reconstruction_attributes=lambda: self.attributes(start, theta),
                 **self.data,
             )
             return bool(stop)

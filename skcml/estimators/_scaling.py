@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
+
+# No standardised value is larger: without weights, it would take 1e12 rows.
+MAX_STANDARDISED = 1e6
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,11 @@ class Scaling:
     @classmethod
     def fit(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Scaling:
         """Standardise weighted columns; constant ones are centred only."""
-        # The weighted variance of a constant column may come out below zero by rounding.
-        with np.errstate(invalid="ignore"):
-            x = StandardScaler().fit(X, sample_weight=weight)
-            out = StandardScaler().fit(y, sample_weight=weight)
-        x_scale, y_scale = (np.where(np.isfinite(s.scale_), s.scale_, 1.0) for s in (x, out))
-        return cls(x.mean_, x_scale, out.mean_, y_scale)
+        if weight is not None:
+            # As many as the rows, but for a power of two, which rounds nothing: what is constant is
+            # judged by the sum of weights.
+            weight = np.ldexp(weight, -int(np.round(np.log2(weight[weight > 0].mean()))))
+        return cls(*_centre_and_scale(X, weight), *_centre_and_scale(y, weight))
 
     @classmethod
     def none(cls, n_features: int, n_outputs: int) -> Scaling:
@@ -65,3 +68,15 @@ class Scaling:
         matrix = np.diag(np.concatenate([[self.y_scale[output]], slopes]))
         matrix[0, 1:] = -slopes * self.x_mean
         return matrix
+
+
+def _centre_and_scale(values: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:
+    """Return mean and scale of each column."""
+    # The weighted variance of a constant column may come out below zero by rounding.
+    with np.errstate(invalid="ignore"):
+        scaler = StandardScaler().fit(values, sample_weight=weight)
+    is_spread = (scaler.scale_ != 1.0) & np.isfinite(scaler.scale_)
+    # What rounding leaves of a large constant, or of a row of next to no weight, must not be large.
+    farthest = abs(values - scaler.mean_).max(0)
+    scale = np.where(is_spread, scaler.scale_, np.maximum(farthest, 1.0))
+    return scaler.mean_, np.maximum(scale, farthest / MAX_STANDARDISED)

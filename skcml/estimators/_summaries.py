@@ -18,7 +18,8 @@ class SummariesMixin:
 
     group_column: str | int | None
     _group_column: str | int | None
-    _adapted: Adapted
+    n_features_in_: int
+    _adapted: Any
     _meta: MetaState
 
     def group_effects(self, as_frame: bool = True, deviations: bool = False) -> Any:
@@ -42,13 +43,18 @@ class SummariesMixin:
             output after the other.
         """
         self._check_readable()
+        if getattr(self, "class_setting_", "shared") == "exchangeable":
+            raise ValueError(
+                "group_effects are coefficients of classes that groups have in common; "
+                "exchangeable classes have none."
+            )
         if self._adapted.is_prior:
             raise ValueError("group_effects needs rows of a group: call fit first.")
         effects = effects_of_groups(self._adapted, deviations=deviations)
         flat = effects.reshape(len(effects), -1)
         if not as_frame:
             return flat
-        columns = column_names(self._feature_names(), effects.shape[1])
+        columns = column_names(self._feature_names(), self._output_names(effects.shape[1]))
         groups = self._adapted.groups
         return frame_of(flat, columns, [0] if groups is None else groups.labels, "group")
 
@@ -66,29 +72,37 @@ class SummariesMixin:
         DataFrame or Bunch
             The Bunch holds ``mean`` and ``sd_between_groups`` of shape
             (n_outputs, n_coefficients), ``correlation`` of shape
-            (n_outputs, n_coefficients, n_coefficients), ``noise_sd`` and ``network_weight`` of
-            shape (n_outputs,), and ``covariance_structure``. The frame holds the noise in its
-            ``attrs``.
+            (n_outputs, n_coefficients, n_coefficients), ``network_weight`` of shape (n_outputs,),
+            ``covariance_structure`` and, for numbers, ``noise_sd`` of shape (n_outputs,). The frame
+            holds the noise in its ``attrs``. Coefficients of classes are those of log odds, or of a
+            logit for each of several classes; of counts those of the logarithmic mean.
+            Of exchangeable classes there are ``prototype_scale`` and ``prior_precision``, the two
+            numbers that were learned.
         """
         if not hasattr(self, "_meta"):
             raise ValueError("prior_summary needs meta_fit: without it there is no learned prior.")
-        self._check_readable()
-        summary: Bunch = summary_of_prior(self._meta)
+        self._check_group_column()
+        summary: Bunch = self._meta.summary()
         if not as_frame:
             return summary
-        names = column_names(self._feature_names(), len(summary.mean))
+        if "prototype_scale" in summary:
+            names = list(summary)
+            return frame_of(np.array([[summary[n]] for n in names]), ["value"], names, "parameter")
+        names = column_names(self._feature_names(), self._output_names(len(summary.mean)))
         values = np.stack([summary.mean.ravel(), summary.sd_between_groups.ravel()], axis=1)
         frame = frame_of(values, ["mean", "sd_between_groups"], names, "coefficient")
-        frame.attrs.update(
-            noise_sd=summary.noise_sd.tolist(),
-            covariance_structure=summary.covariance_structure,
-            network_weight=summary.network_weight.tolist(),
-        )
+        for name in ("noise_sd", "network_weight"):
+            if name in summary:
+                frame.attrs[name] = summary[name].tolist()
+        frame.attrs["covariance_structure"] = summary.covariance_structure
         return frame
 
     def _check_readable(self) -> None:
         """Refuse to read rows, or name columns, by another group column than was learned with."""
         check_is_fitted(self)
+        self._check_group_column()
+
+    def _check_group_column(self) -> None:
         if self.group_column != self._group_column:
             raise ValueError(
                 f"group_column was {self._group_column!r} when the estimator was fitted and is "
@@ -96,13 +110,17 @@ class SummariesMixin:
             )
 
     def _feature_names(self) -> list[str]:
-        n_features = self._adapted.scaling.x_mean.shape[0]
         names = list(getattr(self, "feature_names_in_", []))
         if self.group_column in names:
             names.remove(self.group_column)
         elif names and isinstance(self.group_column, Integral):
             names.pop(int(self.group_column))
+        n_features = self.n_features_in_ - (self.group_column is not None)
         return names or [f"x{i}" for i in range(n_features)]
+
+    def _output_names(self, n_outputs: int) -> list[str]:
+        labels = getattr(self, "classes_", [f"y{output}" for output in range(n_outputs)])
+        return [str(label) for label in labels] if n_outputs > 1 else ["y"]
 
 
 def effects_of_groups(adapted: Adapted, *, deviations: bool) -> np.ndarray:
@@ -110,32 +128,6 @@ def effects_of_groups(adapted: Adapted, *, deviations: bool) -> np.ndarray:
     standardised = adapted.linear.coefficients[:, 0]
     total = adapted.scaling.coefficients(standardised)
     return total[:-1] - total[-1] if deviations else total[:-1]
-
-
-def summary_of_prior(state: MetaState) -> Bunch:
-    """Return mean, spread and correlation of the groups' linear coefficients, and the noise."""
-    mixed = state.learned.mixed
-    scaling = state.scaling
-    mean = scaling.coefficients(np.stack([model.omega for model in mixed]))
-    spreads, correlations, noise = [], [], []
-    for output, model in enumerate(mixed):
-        matrix = scaling.coefficient_map(output)
-        covariance = matrix @ model.factor @ model.factor.T @ matrix.T
-        spread = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
-        safe = np.where(spread > 0, spread, 1.0)
-        correlation = covariance / np.outer(safe, safe)
-        np.fill_diagonal(correlation, 1.0)
-        spreads.append(spread)
-        correlations.append(correlation)
-        noise.append(np.sqrt(model.noise) * scaling.y_scale[output])
-    return Bunch(
-        mean=mean,
-        sd_between_groups=np.stack(spreads),
-        correlation=np.stack(correlations),
-        noise_sd=np.array(noise),
-        covariance_structure=mixed[0].structure,
-        network_weight=state.learned.known.share("networks").copy(),
-    )
 
 
 def frame_of(values: np.ndarray, columns: list[str], index: Any, index_name: str | None) -> Any:
@@ -150,9 +142,9 @@ def frame_of(values: np.ndarray, columns: list[str], index: Any, index_name: str
     return pd.DataFrame(values, index=labels, columns=columns)
 
 
-def column_names(features: list[str], outputs: int) -> list[str]:
-    """Name the coefficients; with several outputs, each name begins with the output's number."""
+def column_names(features: list[str], outputs: list[str]) -> list[str]:
+    """Name the coefficients; of several outputs, each name begins with that of the output."""
     names = ["intercept", *features]
-    if outputs == 1:
+    if len(outputs) == 1:
         return names
-    return [f"y{output}: {name}" for output in range(outputs) for name in names]
+    return [f"{output}: {name}" for output in outputs for name in names]

@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
+from sklearn.metrics import d2_tweedie_score, r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import column_or_1d
 
 from skcml.estimators._base import BaseCML
-from skcml.estimators._inputs import read_probabilities
+from skcml.estimators._inputs import Rows, Targets, read_outputs, read_probabilities
+from skcml.likelihoods import TINY, Poisson, count_quantiles
 from skcml.problems.mlp import ACTIVATIONS
 from skcml.rules.contrastive import SCHEMES
+from skcml.selection.families import ClassesOrCounts, Family, Numbers
 
 
 class CMLRegressor(RegressorMixin, BaseCML):
@@ -40,6 +43,10 @@ class CMLRegressor(RegressorMixin, BaseCML):
     ----------
     model : {"head"}, default="head"
         Which parameters are adapted to a group: the linear head.
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        "poisson" is for counts: y is zero or more, its logarithmic mean is linear in the features,
+        and predictions are means; there is one output. With unequal exposure, y is the count divided by the exposure and
+        ``sample_weight`` the exposure.
     hidden_layer_sizes : array-like of int, default=(32,)
         Sizes of the hidden layers whose last is added to the inputs as features. With ``()`` and
         ``meta_max_iter=0`` the model is the linear mixed model, fitted by REML.
@@ -51,9 +58,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
     prior_strength : float, default=1.0
         Factor on the learned prior precision at `fit`: above one, groups are taken to be more
         alike. Without `meta_fit`, the ridge penalty. Can be grid-searched.
-    solver : {"auto", "closed_form"}, default="auto"
-        How a group's coefficients are found. The head's energy is quadratic, so both are the
-        closed form.
+    solver : {"auto", "closed_form", "newton"}, default="auto"
+        How a group's coefficients are found: by the closed form where the head's energy is
+        quadratic, by Newton's method where it is not, as with ``loss="poisson"``.
     rule : {"contrastive"}, default="contrastive"
         Rule of the meta-gradient.
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
@@ -62,9 +69,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
     beta : float or "auto", default="auto"
         Nudging strength of the finite schemes. "auto" is relative to the largest strength for
         which every nudged problem has a minimum.
-    meta_loss : {"log_predictive", "loss"}, default="log_predictive"
-        What the network is judged by on query rows: negative log predictive density, or squared
-        error.
+    meta_loss : {"auto", "log_predictive", "loss"}, default="auto"
+        What the network is judged by on query rows: negative log predictive density, which is
+        "auto" for the squared error and for it alone, or the loss itself.
     n_shots : int, (int, int) or None, default=None
         Support rows of an episode, or their lowest and highest number; None draws from 1 to 8.
         Groups with fewer rows give all but one.
@@ -142,15 +149,16 @@ class CMLRegressor(RegressorMixin, BaseCML):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "model": [StrOptions({"head"})],
+        "loss": [StrOptions({"squared_error", "poisson"})],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "prior_covariance": [StrOptions({"full", "diagonal"})],
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
-        "solver": [StrOptions({"auto", "closed_form"})],
+        "solver": [StrOptions({"auto", "closed_form", "newton"})],
         "rule": [StrOptions({"contrastive"})],
         "scheme": [StrOptions(set(SCHEMES))],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "meta_loss": [StrOptions({"log_predictive", "loss"})],
+        "meta_loss": [StrOptions({"auto", "log_predictive", "loss"})],
         "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "n_queries": [Interval(Integral, 1, None, closed="left"), None],
         "support": [StrOptions({"random", "first"})],
@@ -172,6 +180,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         self,
         *,
         model: str = "head",
+        loss: str = "squared_error",
         hidden_layer_sizes: Sequence[int] | int = (32,),
         activation: str = "tanh",
         prior_covariance: str = "full",
@@ -180,7 +189,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         rule: str = "contrastive",
         scheme: str = "auto",
         beta: float | str = "auto",
-        meta_loss: str = "log_predictive",
+        meta_loss: str = "auto",
         n_shots: int | tuple[int, int] | None = None,
         n_queries: int | None = 20,
         support: str = "random",
@@ -198,6 +207,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         verbose: int = 0,
     ) -> None:
         self.model = model
+        self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.prior_covariance = prior_covariance
@@ -263,7 +273,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
     ) -> np.ndarray:
         """Predict quantiles of new observations.
 
-        Their shape was learned from errors on held-out groups.
+        Their shape was learned from errors on held-out groups. Counts have the quantiles of a
+        negative binomial distribution with the predictive mean and variance, for an exposure of
+        one.
 
         Parameters
         ----------
@@ -281,6 +293,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
         probabilities = read_probabilities(q)
         adapted, rows, codes = self._read_rows(X, groups)
         mean, variance = adapted.predict(rows, codes, variance=True)
+        if self.loss == "poisson":
+            return adapted.as_output(count_quantiles(mean, variance, probabilities))
         steps = adapted.steps(codes, probabilities)
         return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)
 
@@ -291,7 +305,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the coefficient of determination of the predictions.
+        """Return the coefficient of determination of the predictions; of counts that of deviance.
 
         Parameters
         ----------
@@ -308,9 +322,36 @@ class CMLRegressor(RegressorMixin, BaseCML):
         -------
         float
         """
-        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+        predicted: Any = self.predict(X, groups)
+        if self.loss == "poisson":
+            # A rate may be so low that it is zero in float64.
+            rates = np.maximum(predicted, TINY)
+            return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+    def _read_targets(
+        self, y: Any, n_samples: int, known: Targets | None, suffix: str
+    ) -> tuple[np.ndarray, Targets]:
+        y, is_flat = read_outputs(y, n_samples, self, suffix=suffix)
+        if self.loss == "poisson" and not is_flat:
+            y, is_flat = column_or_1d(y, warn=True)[:, None], True
+        if known is not None and y.shape[1] != known.n_outputs:
+            raise ValueError(
+                f"y{suffix} has {y.shape[1]} output(s), but meta_fit saw {known.n_outputs}; pass "
+                f"y{suffix} with {known.n_outputs}."
+            )
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError(
+                f"y{suffix} has negative values, the least of them {y.min():.4g}; with "
+                "loss='poisson' it holds counts or rates, which are zero or more."
+            )
+        return y, Targets(y.shape[1], is_flat)
+
+    def _family(self, rows: Rows) -> Family:
+        return ClassesOrCounts(Poisson()) if self.loss == "poisson" else Numbers()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.loss != "poisson"
+        tags.target_tags.positive_only = self.loss == "poisson"
         return tags

@@ -7,7 +7,7 @@ else of a model: Zucchet et al., NeurIPS 2022 (arXiv 2104.01677), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from skcml.arrays import Array
@@ -31,6 +31,26 @@ class Term(NamedTuple):
     phi: Array
     energy: Array | None
     loss: Array | None
+
+
+# Applies a curvature to a direction of phi's shape.
+Curve = Callable[[Array], Array]
+
+
+class Expansion(NamedTuple):
+    """An augmented energy to second order, at some task parameters.
+
+    Attributes
+    ----------
+    value : array of shape (n_tasks,)
+    gradient : array of shape (n_outputs, n_tasks, n_params)
+    curvature : callable
+        Applies the second derivative to a direction.
+    """
+
+    value: Array
+    gradient: Array
+    curvature: Curve
 
 
 class InnerProblem(Protocol):
@@ -84,3 +104,14 @@ class QuadraticProblem(Protocol):
 
     def least_squares(self, theta: MetaParams, batch: Any, beta: Array | float) -> LeastSquares:
         """Return the augmented energy as a batch of least-squares systems in phi."""
+
+
+@runtime_checkable
+class ConvexProblem(Protocol):
+    """A problem whose augmented energy is convex in phi, with a curvature that can be applied."""
+
+    def start(self, theta: MetaParams, batch: Any) -> Array:
+        """Return the phi from which to descend."""
+
+    def expand(self, phi: Array, theta: MetaParams, batch: Any, beta: Array | float) -> Expansion:
+        """Return E + beta L to second order about phi."""

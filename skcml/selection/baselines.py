@@ -13,7 +13,11 @@ from skcml.problems.head import NOISE_FLOOR
 from skcml.problems.mlp import MLPBody
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
-from skcml.selection.ridge import ridge_heads
+from skcml.selection.ridge import FLAT, ridge_heads
+
+# Prior standard deviation of a single group's logit or log rate. With a flat prior, three rows
+# without an event would say that there is never one.
+WEAK = 2.5
 
 
 def pooled_heads(
@@ -61,7 +65,7 @@ def prior_densities(heads: Heads, held_out: HeldOut) -> Densities:
 
 
 def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np.ndarray:
-    """Predict by a ridge regression on each group's support rows alone.
+    """Predict by a ridge (or logistic) regression on each group's support rows alone.
 
     Returns
     -------
@@ -76,7 +80,9 @@ def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np
         tasks = TaskRows.from_codes(
             e.x_support[support], y, e.w_support[support], support_codes, n_tasks
         )
-        heads = ridge_heads(MLPBody(e.x_query.shape[-1]), len(e.y_query), 1.0, likelihood)
+        body = MLPBody(e.x_query.shape[-1])
+        scale = FLAT if likelihood is None else WEAK
+        heads = ridge_heads(body, len(e.y_query), 1.0, likelihood, intercept_scale=scale)
         mean, _ = heads.adapt(tasks).predict(e.x_query[query], query_codes, variance=False)
         parts.append(mean[0])
     return np.concatenate(parts, axis=1)

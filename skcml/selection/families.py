@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from skcml.selection.mixture import IntervalShape
 
 # Pseudo-groups without correlation in a mixed model's covariance.
 SHRINKAGE = 5.0
+# Iterations of EM for coupled logits at most, where a network follows. What all logits have in
+# common is hardly identified and keeps moving, while the predictions have come to rest.
+COUPLED_ITERATIONS = 30
 
 
 class Family(Protocol):
@@ -30,7 +33,13 @@ class Family(Protocol):
     ----------
     likelihood : Likelihood or None
         None for numbers.
+    metric : str
+        What `error` is.
     """
+
+    @property
+    def metric(self) -> str:
+        """Name of the held-out error."""
 
     @property
     def likelihood(self) -> Likelihood | None:
@@ -60,6 +69,7 @@ class Numbers:
     """Gaussian outputs. A REML fit has neither shrinkage nor an early end."""
 
     likelihood: None = None
+    metric: ClassVar[str] = "RMSE"
 
     def fit_mixed(
         self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
@@ -101,11 +111,17 @@ class ClassesOrCounts:
 
     likelihood: Likelihood
 
+    @property
+    def metric(self) -> str:
+        """See `Family`."""
+        return self.likelihood.metric
+
     def fit_mixed(
         self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
     ) -> dict[str, list[MixedModel]]:
         """See `Family`; asked for the mixed model alone, there is no shrinkage."""
-        how: dict[str, Any] = {"shrinkage": SHRINKAGE}
+        max_iter = COUPLED_ITERATIONS if self.likelihood.is_coupled else 100
+        how: dict[str, Any] = {"shrinkage": SHRINKAGE, "max_iter": max_iter}
         if reml:
             how = {"shrinkage": 0.0, "max_iter": 300, "tol": 1e-4}
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,8 +39,8 @@ OnStep = Callable[[int, MetaParams, History], bool]
 class Progress(Protocol):
     """Follows the descents; the estimators connect it to scikit-learn's callbacks."""
 
-    def descent(self, mixed: list[MixedModel]) -> OnStep:
-        """Begin a descent from a mixed model; return what to call after each step."""
+    def descent(self, start: Any) -> OnStep:
+        """Begin a descent from where it starts; return what to call after each step."""
 
 
 @dataclass(frozen=True)

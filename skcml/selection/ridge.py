@@ -19,14 +19,17 @@ def ridge_heads(
     penalty: float = 1.0,
     likelihood: Likelihood | None = None,
     theta: dict[str, np.ndarray] | None = None,
+    *,
+    intercept_scale: float = FLAT,
 ) -> Heads:
     """Return the head whose posterior mean (mode, with a likelihood) is ridge regression.
 
-    In units of the noise, coefficients have the prior variance ``1 / penalty``, the intercept an
-    all but flat prior. With hidden layers, ``theta`` holds their parameters, stacked.
+    In units of the noise, coefficients have the prior variance ``1 / penalty``, the intercept the
+    standard deviation ``intercept_scale``, an all but flat prior, or as many times theirs. With
+    hidden layers, ``theta`` holds their parameters, stacked.
     """
     scale = np.full(body.n_features, penalty**-0.5)
-    scale[0] = FLAT * max(1.0, penalty**-0.5)
+    scale[0] = intercept_scale * max(1.0, penalty**-0.5)
     return Heads(
         body,
         theta or {},

@@ -1,0 +1,81 @@
+"""What `fit` leaves behind where each task has classes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skcml.grouping import GroupIndex
+from skcml.selection.classes import LearnedClasses, class_probabilities
+
+
+@dataclass(frozen=True)
+class AdaptedClasses:
+    """Weights of each task's classes.
+
+    Attributes
+    ----------
+    learned : LearnedClasses
+    weights : sequence of ndarray of shape (n_classes of the task, n_columns)
+    labels : sequence of ndarray of shape (n_classes of the task,), int
+        Which of all classes these are.
+    n_classes : int
+        Of all tasks.
+    groups : GroupIndex or None
+        The groups that were adapted to; None for a single task.
+    offset : ndarray of shape (n_classes,) or None
+        Added to the logit of each class.
+    """
+
+    learned: LearnedClasses
+    weights: Sequence[np.ndarray]
+    labels: Sequence[np.ndarray]
+    n_classes: int
+    groups: GroupIndex | None
+    offset: np.ndarray | None = None
+
+    def codes(self, groups: Any, n_samples: int) -> np.ndarray:
+        """Return the task of each row."""
+        if self.groups is None:
+            if groups is not None:
+                raise ValueError(
+                    "groups were passed, but fit was called without groups and knows a single "
+                    "task; leave groups out, or call fit with groups."
+                )
+            return np.zeros(n_samples, dtype=int)
+        if groups is None:
+            raise ValueError(
+                "fit was called with groups, so predict needs the group of each row: pass groups=, "
+                "or keep the groups in a column of X and name it as group_column."
+            )
+        codes = self.groups.lookup(groups, n_samples)
+        has_classes = np.append([len(labels) > 0 for labels in self.labels], False)
+        unknown = ~has_classes[codes]
+        if unknown.any():
+            raise ValueError(
+                f"groups holds a group in row {int(unknown.argmax())} that fit has not seen. Its "
+                "classes are its own, with classes='exchangeable', and nothing is known of them: "
+                "call fit with rows of this group, or leave it out."
+            )
+        return codes
+
+    def predict(
+        self, X: np.ndarray, codes: np.ndarray, *, variance: bool = False
+    ) -> tuple[np.ndarray, None]:
+        """Return the probability of each class, of shape (n_classes, n_rows)."""
+        if self.groups is None and len(self.labels[0]) == self.n_classes:
+            return self._of_task(0, X), None
+        probabilities = np.zeros((self.n_classes, len(X)))
+        order = np.argsort(codes, kind="stable")
+        tasks, starts = np.unique(codes[order], return_index=True)
+        for task, rows in zip(tasks, np.split(order, starts[1:]), strict=True):
+            probabilities[np.ix_(self.labels[task], rows)] = self._of_task(task, X[rows])
+        return probabilities, None
+
+    def _of_task(self, task: int, X: np.ndarray) -> np.ndarray:
+        """Return the probability of each class of a task, of shape (n_classes, n_rows)."""
+        offset = None if self.offset is None else self.offset[self.labels[task]]
+        return class_probabilities(self.learned, self.weights[task], X, offset).T

@@ -1,0 +1,144 @@
+"""Reading labels of classes, and their weights."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.multiclass import check_classification_targets
+
+from skcml.estimators._inputs import refuse_dates
+
+MAX_SHOWN = 10
+
+
+def read_labels(
+    y: Any, n_samples: int, known: np.ndarray | None, *, suffix: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index of each row's class, of shape (n_samples,), and the classes, sorted.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels: integers, booleans or strings, and no missing ones.
+    n_samples : int
+        Rows of X.
+    known : ndarray of shape (n_classes,) or None
+        The classes there are; None takes those in y.
+    suffix : str
+        What errors put after "X" and "y".
+    """
+    name = f"y{suffix}"
+    labels = _as_column(y, name)
+    if len(labels) != n_samples:
+        raise ValueError(
+            f"{name} has {len(labels)} rows, but X{suffix} has {n_samples}; pass one for each row."
+        )
+    _refuse_missing(labels, name)
+    try:
+        with warnings.catch_warnings():
+            # That most labels are unique is what one example of each class looks like.
+            warnings.simplefilter("ignore", UserWarning)
+            check_classification_targets(labels)
+        found, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} mixes labels that cannot be compared ({error}): make all of them strings."
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: {error}. Labels are integers, booleans or strings; for numbers use "
+            "CMLRegressor."
+        ) from error
+    if known is None:
+        return codes.astype(np.intp), found
+    place = _places(found, known, name)
+    return place[codes], known
+
+
+def _as_column(y: Any, name: str) -> np.ndarray:
+    """Return labels as an array of one dimension."""
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+    refuse_dates(y, name)
+    try:
+        labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected: pass {name}.ravel().",
+            DataConversionWarning,
+            stacklevel=2,
+        )
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(
+            f"{name} must have one dimension, a label for each row; it has the shape "
+            f"{labels.shape}."
+        )
+    return labels
+
+
+def _refuse_missing(labels: np.ndarray, name: str) -> None:
+    """Refuse None, NaN and infinity among labels."""
+    if labels.dtype.kind in "fc":
+        missing = ~np.isfinite(labels)
+    elif labels.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in labels], dtype=bool)
+    else:
+        return
+    if missing.any():
+        row = int(missing.argmax())
+        # In the words of scikit-learn's own checks.
+        kind = "infinity" if _is_infinite(labels[row]) else "NaN"
+        raise ValueError(
+            f"Input {name} contains {kind}: {int(missing.sum())} missing label(s), the first in "
+            f"row {row}. Leave these rows out."
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or label != label or _is_infinite(label)
+    except TypeError:  # pandas.NA has no truth value
+        return True
+
+
+def _is_infinite(label: Any) -> bool:
+    return isinstance(label, (float, np.floating)) and abs(label) == np.inf
+
+
+def _places(found: np.ndarray, known: np.ndarray, name: str) -> np.ndarray:
+    """Return where the labels found are among those known."""
+    index = {label: place for place, label in enumerate(known.tolist())}
+    new = [label for label in found.tolist() if label not in index]
+    if new:
+        raise ValueError(
+            f"{name} holds {_listed(new)}, which meta_fit has not seen; it has seen "
+            f"{_listed(known.tolist())}. Leave these rows out, or call meta_fit with rows of every "
+            "class; where each group has classes of its own, with classes='exchangeable'."
+        )
+    return np.array([index[label] for label in found.tolist()], dtype=np.intp)
+
+
+def _listed(labels: list[Any]) -> str:
+    more = f" and {len(labels) - MAX_SHOWN} more" if len(labels) > MAX_SHOWN else ""
+    return ", ".join(map(repr, labels[:MAX_SHOWN])) + more
+
+
+def class_factors(class_weight: Any, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+    """Return the factor on the rows of each class, of shape (n_classes,), or None for ones."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        return len(codes) / (len(classes) * np.bincount(codes, minlength=len(classes)))
+    for label, factor in class_weight.items():
+        if not isinstance(factor, Real) or not 0 <= float(factor) < np.inf:
+            raise ValueError(
+                f"class_weight of {label!r} must be a number, zero or more; got {factor!r}."
+            )
+    return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])

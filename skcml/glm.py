@@ -5,7 +5,7 @@ One problem is
 .. math:: \min_u \sum_i w_i \ell(y_i, o_i + A_i u) + \tfrac12 \|u\|^2,
 
 with an offset o and one row of A for each logit; `solve` finds the minimum by Newton's method with
-a step that is halved until the objective falls. Each step is a regularised least-squares problem,
+a step that is cut until the objective falls. Each step is a regularised least-squares problem,
 and its factor that of `LeastSquares`.
 
 `gaussian_posterior` finds the Gaussian q(u) = N(m, V) that is nearest to the posterior in the sense
@@ -24,7 +24,8 @@ import numpy as np
 from skcml.least_squares import LeastSquares
 from skcml.likelihoods import Likelihood, cholesky_of_doubt
 
-MAX_HALVINGS = 40
+# A step is shortened so often at most, and to this share each time: to a hundred millionth in all.
+MAX_CUTS, CUT = 15, 0.3
 # Rounds in which a Gaussian posterior's covariance follows its mean.
 MAX_ROUNDS = 100
 
@@ -223,14 +224,14 @@ def solve(
     n_iter = 0
     while (left > bound).any() and n_iter < max_iter:
         n_iter += 1
-        step = -glm.factorize(rows).solve(gradient)
+        step, is_stuck = -glm.factorize(rows).solve(gradient), False
         moved = u + step
         gradient_there, rows = glm.gradient(moved, doubt)
         # The objective is strongly convex: where the gradient shrinks, the minimum is nearer.
         if not (_norm(gradient_there) <= np.maximum(0.5 * left, bound)).all():
-            moved = _fall(glm, u, step, gradient, doubt)
+            moved, falls = _fall(glm, u, step, gradient, doubt)
             gradient_there, rows = glm.gradient(moved, doubt)
-        is_stuck = (moved == u).all()
+            is_stuck = not falls[left > bound].any()
         u, gradient, left = moved, gradient_there, _norm(gradient_there)
         if is_stuck:
             break
@@ -239,20 +240,28 @@ def solve(
 
 def _fall(
     glm: GLM, u: np.ndarray, step: np.ndarray, gradient: np.ndarray, doubt: Any
-) -> np.ndarray:
-    """Go along a step, in each task as far as the objective falls as it should."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Go along a step, in each task as far as the objective falls as it should.
+
+    Returns
+    -------
+    moved : ndarray of u's shape
+    falls : ndarray of shape (..., t), bool
+        Whether the objective falls by more than rounding.
+    """
     before = glm.objective(u, doubt)
     slope = (gradient * step).sum((-3, -1))
     # Near the minimum rounding hides the fall.
     slack = 1e-12 * (1 + abs(before))
     length = np.ones_like(before)
-    for _ in range(MAX_HALVINGS):
+    for _ in range(MAX_CUTS):
         moved = u + length[..., None, :, None] * step
-        too_far = ~(glm.objective(moved, doubt) <= before + 1e-4 * length * slope + slack)
+        after = glm.objective(moved, doubt)
+        too_far = ~(after <= before + 1e-4 * length * slope + slack)
         if not too_far.any():
-            return moved
-        length = np.where(too_far, 0.5 * length, length)
-    return np.where(too_far[..., None, :, None], u, moved)
+            break
+        length = np.where(too_far, CUT * length, length)
+    return np.where(too_far[..., None, :, None], u, moved), ~too_far & (before - after > slack)
 
 
 def gaussian_posterior(

@@ -111,8 +111,9 @@ class Bernoulli:
             p = self.mean(eta)
             return p, p * (1 - p)
         p = self.mean(eta + _NODES[:, *(None,) * eta.ndim] * np.sqrt(doubt))
-        mean = np.tensordot(_NODE_WEIGHTS, p, 1)
-        return mean, mean - np.tensordot(_NODE_WEIGHTS, p * p, 1)
+        # Weights add up to one but for rounding.
+        mean = np.minimum(np.tensordot(_NODE_WEIGHTS, p, 1), 1.0)
+        return mean, np.maximum(mean - np.tensordot(_NODE_WEIGHTS, p * p, 1), 0.0)
 
     def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Likelihood`."""
@@ -162,18 +163,24 @@ def count_quantiles(mean: np.ndarray, variance: np.ndarray, q: np.ndarray) -> np
     """Return quantiles of counts, of mean's shape with a last axis of q.
 
     They are those of the negative binomial distribution with this mean and variance, of the Poisson
-    distribution where the variance is the mean, and beyond what counts can be in float64 those of a
-    gamma distribution.
+    distribution where the variance is the mean, and for numbers with which these cannot be computed
+    those of a gamma distribution, rounded down.
     """
-    mean, variance = np.maximum(mean, TINY)[..., None], variance[..., None]
-    excess = np.maximum(variance / mean - 1, 0.0)
+    mean = np.maximum(mean, TINY)[..., None]
+    excess = np.maximum(variance[..., None] / mean - 1, 0.0)
+    shape = mean / np.maximum(excess, TINY)
     is_poisson = excess < 1e-6
-    safe = np.where(is_poisson, 1.0, excess)
-    with np.errstate(all="ignore"):
-        overdispersed = stats.nbinom.ppf(q, mean / safe, 1 / (1 + safe))
-        continuous = stats.gamma.ppf(q, mean / (1 + excess), scale=1 + excess)
-    counts = np.where(is_poisson, stats.poisson.ppf(q, mean), overdispersed)
-    return np.where((mean > MAX_COUNT) | ~np.isfinite(counts), continuous, counts)
+    is_usable = (mean < MAX_COUNT) & (is_poisson | (shape > 1 / MAX_COUNT))
+    safe_mean = np.where(is_usable, mean, 1.0)
+    safe_excess = np.where(is_usable & ~is_poisson, excess, 1.0)
+    counts = np.where(
+        is_poisson,
+        stats.poisson.ppf(q, safe_mean),
+        stats.nbinom.ppf(q, safe_mean / safe_excess, 1 / (1 + safe_excess)),
+    )
+    with np.errstate(over="ignore", under="ignore"):
+        rest = np.floor(stats.gamma.ppf(q, mean / (1 + excess), scale=1 + excess))
+    return np.where(is_usable, counts, rest)
 
 
 class Categorical:

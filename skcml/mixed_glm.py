@@ -32,11 +32,13 @@ from skcml.random_effects import (
 
 # Precision of the fixed effects' prior, so that classes that a column separates leave them finite.
 FIXED_PENALTY = 1e-2
-# Standard deviation of a random effect, times the size of its column, at most: where each group is
-# of one class, the likelihood knows no end.
-MAX_SPREAD = 30.0
+# Fixed effect, and standard deviation of a random one, of a column that varies by one, at most:
+# where a column, or the group, tells the classes apart, the likelihood knows no end.
+MAX_EFFECT, MAX_SPREAD = 100.0, 30.0
 # A scale moves by no more in one iteration.
 MAX_SCALING = 2.0
+# Added to the diagonal of a matrix whose diagonal is one.
+JITTER = 1e-10
 # Rounds of the first E-step, and of those that start where the last one ended.
 FIRST_ROUNDS, LATER_ROUNDS = 10, 2
 
@@ -98,8 +100,7 @@ def fit_mixed_glm(
     n_logits, n_columns = tasks.y.shape[1], 1 + tasks.X.shape[1]
     spread = np.full(n_columns, 0.1)
     spread[0] = 0.5
-    size = np.sqrt(np.append(1.0, np.average(tasks.X**2, axis=0, weights=tasks.weight)))
-    largest = MAX_SPREAD / np.maximum(size, 1e-30)
+    reach = _reach(tasks)
     sigma = np.tile(restrict(np.diag(spread), structure), (n_logits, 1, 1))
     omega = np.zeros((n_logits, n_columns))
     starts: list[dict[str, Any]] = [{} for _ in chunks]
@@ -127,10 +128,14 @@ def fit_mixed_glm(
         for c in range(n_logits):
             updated = factor[c] @ spread[c] @ factor[c].T
             updated = restrict(scale[c][:, None] * updated * scale[c], structure)
-            new_sigma[c] = _bounded(shrink_to_diagonal(updated, tasks.n_tasks, shrinkage), largest)
-        moved = max(abs(step).max(), (abs(new_sigma - sigma).max((1, 2)) / sigma.max((1, 2))).max())
-        omega, sigma = omega + step, new_sigma
-        if moved < tol:
+            updated = shrink_to_diagonal(updated, tasks.n_tasks, shrinkage)
+            new_sigma[c] = _bounded(updated, MAX_SPREAD * reach)
+        largest_entry = np.maximum(abs(sigma).max((1, 2)), 1e-30)
+        moved = max(abs(step).max(), (abs(new_sigma - sigma).max((1, 2)) / largest_entry).max())
+        omega = np.clip(omega + step, -MAX_EFFECT * reach, MAX_EFFECT * reach)
+        sigma = new_sigma
+        # Effects at their bounds have no estimate to come to rest at.
+        if moved < tol or (abs(omega) >= MAX_EFFECT * reach).any():
             break
     return [
         MixedModel(o, cholesky_psd(s), 1.0, structure, n_iter)
@@ -138,9 +143,20 @@ def fit_mixed_glm(
     ]
 
 
+def _reach(tasks: TaskRows) -> np.ndarray:
+    """Return the coefficient of each column, (n_columns,), that moves the predictor by one.
+
+    An intercept may have to make up for columns that are far from zero.
+    """
+    mean = np.average(tasks.X, axis=0, weights=tasks.weight)
+    deviation = np.sqrt(np.average((tasks.X - mean) ** 2, axis=0, weights=tasks.weight))
+    slopes = 1 / np.maximum(deviation, np.where(abs(mean) > 0, 1e-9 * abs(mean), 1.0))
+    return np.append(1 + (slopes * abs(mean)).sum(), slopes)
+
+
 def _bounded(sigma: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """Return a covariance with its standard deviations lowered to a bound, correlations kept."""
-    deviation = np.sqrt(sigma.diagonal())
+    deviation = np.sqrt(np.maximum(sigma.diagonal(), 0.0))
     share = np.minimum(largest / np.where(deviation > 0, deviation, largest), 1.0)
     return share[:, None] * sigma * share
 
@@ -220,7 +236,10 @@ def _newton_step(
     varies = sigma.diagonal(axis1=1, axis2=2) > 0
     free = np.concatenate([np.ones_like(varies), varies], axis=1).ravel()
     step = np.zeros(size)
-    step[free] = -np.linalg.solve(hessian[np.ix_(free, free)], gradient.ravel()[free])
+    # Columns and weights may differ in size by many powers of ten, or say the same twice.
+    scale = np.sqrt(np.maximum(hessian.diagonal()[free], FIXED_PENALTY))
+    scaled = hessian[np.ix_(free, free)] / np.outer(scale, scale) + JITTER * np.eye(free.sum())
+    step[free] = -np.linalg.solve(scaled, gradient.ravel()[free] / scale) / scale
     fixed, scale = np.split(step.reshape(n_logits, -1), 2, axis=1)
     # Far from the optimum a Newton step may overshoot.
     fixed = fixed / max(abs(fixed).max() / 2.0, 1.0)

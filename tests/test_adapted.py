@@ -7,8 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
+from skcml import CMLClassifier
 from skcml.selection.mixture import LEVELS, IntervalShape
-from tests.estimators import grouped, learned
+from tests.estimators import grouped, labelled, learned
 
 X, Y, GROUPS = grouped(seed=3)
 
@@ -45,6 +46,21 @@ def test_the_prior_takes_rows_with_and_without_groups():
         adapted.codes(["a"], 2)
     with pytest.raises(ValueError, match="groups has 1 missing label"):
         adapted.codes(["a", None], 2)
+
+
+def test_a_group_without_rows_was_not_seen():
+    adapted = dataclasses.replace(fitted(), seen=np.arange(12) != 3)
+    assert_array_equal(adapted.codes([3, 4, 99], 3), [-1, 4, -1])
+
+
+def test_a_group_is_seen_even_where_nothing_is_left_open():
+    x, y, groups = labelled()
+    adapted = CMLClassifier().fit(x, y, groups=groups)._adapted
+    assert len(adapted.linear.directions) == 0
+    assert_array_equal(adapted.codes([3, 99, 0], 3), [3, -1, 0])
+    weight = (groups != 3).astype(float)
+    adapted = CMLClassifier().fit(x, y, groups=groups, sample_weight=weight)._adapted
+    assert_array_equal(adapted.codes([3, 4, 0], 3), [-1, 4, 0])
 
 
 # --- predict

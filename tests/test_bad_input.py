@@ -6,7 +6,17 @@ import polars as pl
 import pytest
 import scipy.sparse
 
-from tests.estimators import grouped, learned, quick
+from skcml import CMLClassifier
+from tests.estimators import (
+    grouped,
+    labelled,
+    learned,
+    learned_classifier,
+    learned_pool,
+    pool,
+    quick,
+    quick_classifier,
+)
 
 X, Y, GROUPS = grouped()
 TWO = np.column_stack([Y, Y])
@@ -243,3 +253,166 @@ def test_bad_parameters_are_named(name, value):
 
 def test_every_parameter_is_tried():
     assert set(BAD_PARAMS) | {"group_column"} == set(quick().get_params())
+
+
+# --- classes
+
+LABELS = labelled()[1]
+SHARED = dict(zip(("X", "y", "groups"), labelled(), strict=True))
+POOL = dict(zip(("X", "y"), pool(), strict=True))
+
+BAD_LABELS = {
+    "one class": ({"y": ["a"] * 72}, "y has one class, 'a'; CMLClassifier needs rows of at least"),
+    "y with None": ({"y": changed(LABELS, None)}, "Input y contains NaN: 1 missing label"),
+    "y with NaN": ({"y": changed(X[:, 0] > 0, np.nan)}, "Input y contains NaN: 1 missing label"),
+    "y infinite": ({"y": changed(X[:, 0] > 0, np.inf)}, "Input y contains infinity"),
+    "y with NA": (
+        {"y": pd.Series(LABELS, dtype="string").where(GROUPS > 0)},
+        "Input y contains NaN: 6 missing label",
+    ),
+    "y of dates": ({"y": np.full(72, np.datetime64("2024"))}, "y holds dates or durations"),
+    "a list of dates": ({"y": [np.datetime64("2024")] * 72}, "y holds dates or durations"),
+    "y continuous": ({"y": X[:, 0]}, "y: Unknown label type: continuous.*for numbers use CMLReg"),
+    "two columns": (
+        {"y": np.column_stack([LABELS, LABELS])},
+        r"y must have one dimension, a label for each row; it has the shape \(72, 2\)",
+    ),
+    "y missing": ({"y": None}, "y requires y to be passed, but the target y is None"),
+    "y too short": ({"y": LABELS[:-1]}, "y has 71 rows, but X has 72"),
+    "y lazy": ({"y": pl.DataFrame({"y": LABELS}).lazy()}, r"y is a LazyFrame: call its collect"),
+    "y of tuples": ({"y": [("a", 1)] * 72}, "y must have one dimension"),
+    "y mixed": (
+        {"y": np.array(["a", 1] * 36, dtype=object)},
+        "y mixes labels that cannot be compared",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_a_classifier_refuses(case):
+    values, sentence = BAD_LABELS[case]
+    # What is known after meta_fit may come alone, and what is not known is no class.
+    known = {"one class": "y has one class", "a list of dates": "y holds dates"}
+    calls = [
+        lambda: quick_classifier().meta_fit(**SHARED | values),
+        lambda: quick_classifier().fit(**SHARED | values),
+        lambda: quick_classifier().meta_fit(
+            **SHARED, X_val=X, groups_val=GROUPS, y_val=values["y"]
+        ),
+    ]
+    if case not in known:
+        calls.append(lambda: learned_classifier().fit(**SHARED | values))
+    sentences = [sentence, sentence, sentence, sentence]
+    if case == "y missing":
+        sentences[2] = "X_val was passed without y_val"
+    for number, (call, expected) in enumerate(zip(calls, sentences, strict=False)):
+        if number == 2:
+            if case == "one class":
+                continue  # groups to judge by may have rows of one class
+            expected = expected.replace("y ", "y_val ", 1).replace("y:", "y_val:")
+            expected = expected.replace("but X ", "but X_val ")
+            if case == "y infinite":
+                expected = "Input y_val contains infinity"
+            if case == "y missing":
+                expected = "X_val was passed without y_val"
+        with pytest.raises((ValueError, TypeError), match=expected):
+            call()
+
+
+@pytest.mark.parametrize("case", [c for c in COMMON if not c.startswith("y")])
+def test_a_classifier_refuses_what_a_regressor_refuses(case):
+    values, sentence = COMMON[case]
+    if "y" in values and case not in ("X ragged", "X without rows"):
+        raise AssertionError(case)
+    values = {k: LABELS[: len(v)] if k == "y" else v for k, v in values.items()}
+    for call in (quick_classifier().meta_fit, quick_classifier().fit):
+        with pytest.raises((ValueError, TypeError), match=sentence):
+            call(**SHARED | values)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"y": np.arange(128)}, "Of the 128 classes of y, 128 have one row; learning needs two"),
+        (
+            {"y": np.append(np.arange(126), [0, 0])},
+            "Of the 126 classes of y, 125 have one row",
+        ),
+        ({"y": ["a", "b"] * 64}, "meta_fit was called without groups, so that the 2 classes of y"),
+        (
+            {"y": np.arange(128) % 64, "groups": np.arange(128) % 64},
+            "Of the 64 classes of y, 0 have one row; learning needs two classes .of one group",
+        ),
+        ({"X_val": POOL["X"]}, "X_val was passed without y_val"),
+        ({"X_val": POOL["X"], "y_val": ["a"] * 128}, "y_val has one class, 'a'"),
+        ({"X_val": POOL["X"], "y_val": np.arange(128)}, "y_val has no two classes of two rows"),
+        (
+            {"X_val": POOL["X"], "y_val": POOL["y"], "groups_val": [1, 2]},
+            "groups_val has 2 labels for 128 rows",
+        ),
+    ],
+)
+def test_a_pool_must_be_one(values, sentence):
+    params = {"n_ways": 2, "n_shots": 1}
+    if "groups" in values:
+        params["classes"] = "exchangeable"
+    with pytest.raises(ValueError, match=sentence):
+        quick_classifier(**params).meta_fit(**POOL | values)
+
+
+@pytest.mark.parametrize("n_ways", [17, (17, 20)])
+def test_there_are_no_more_ways_than_classes(n_ways):
+    with pytest.raises(ValueError, match=r"n_ways=.* is more than the 16 classes with two rows"):
+        quick_classifier(n_ways=n_ways).meta_fit(**POOL)
+
+
+def test_labels_that_meta_fit_has_not_seen_are_no_classes():
+    with pytest.raises(ValueError, match="y holds 'z', which meta_fit has not seen; it has seen"):
+        learned_classifier().fit(X, np.where(GROUPS == 3, "z", LABELS))
+    with pytest.raises(ValueError, match="y holds 0, 1, which meta_fit has not seen"):
+        learned_classifier().fit(X, (LABELS == "a").astype(int))
+
+
+def test_a_task_of_exchangeable_classes_has_two_of_them():
+    x, y = pool(seed=1)
+    with pytest.raises(ValueError, match="y has one class, 'class 00'; CMLClassifier needs rows"):
+        learned_pool().fit(x[:8], y[:8])
+
+
+BAD_CLASSIFIER_PARAMS = {
+    name: values for name, values in BAD_PARAMS.items() if name not in ("loss", "meta_loss")
+} | {
+    "classes": ["both", None],
+    "class_weight": ["even", [1.0, 2.0], {"a": -1}, {"a": np.nan}, {"a": "2"}, {"a": 1e61}],
+    "solver": ["closed_form"],
+    "n_queries": [0, 1.5, "all"],
+    "n_ways": [1, 1.5, "5", (3, 2), (1, 2), (2, 3, 4), (2.5, 3), [2]],
+    "meta_max_iter": [-1, 1.5, "many"],
+}
+# Not read where classes are exchangeable, or where they are shared.
+OF_SHARED = {"hidden_layer_sizes", "n_jobs"}
+OF_EXCHANGEABLE = {"n_ways"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in BAD_CLASSIFIER_PARAMS for value in BAD_CLASSIFIER_PARAMS[name]],
+)
+def test_bad_parameters_of_a_classifier_are_named(name, value):
+    calls = []
+    if name not in OF_EXCHANGEABLE:
+        calls.append(lambda: CMLClassifier(**{name: value}).meta_fit(**SHARED))
+    if name not in OF_SHARED:
+        calls.append(lambda: CMLClassifier(**{name: value}).meta_fit(**POOL))
+    for call in calls:
+        with pytest.raises((ValueError, TypeError), match=name):
+            call()
+
+
+def test_every_parameter_of_a_classifier_is_tried():
+    params = set(CMLClassifier().get_params())
+    assert set(BAD_CLASSIFIER_PARAMS) | {"group_column"} == params
+    with pytest.raises(ValueError, match="'group_column' parameter of CMLClassifier must be"):
+        quick_classifier(group_column=1.5).meta_fit(**SHARED)
+    with pytest.raises(ValueError, match="group_column='ward' is not one of the 2 columns of X"):
+        quick_classifier(group_column="ward").meta_fit(FRAME, LABELS)

@@ -2,7 +2,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
-from examples import demo
+from examples import classes, demo
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,10 @@ def test_the_table_is_printed_in_columns(capsys):
         "a        12.5",
         "longer      3",
     ]
+
+
+def test_the_example_of_classes_beats_logistic_regression(capsys):
+    losses = classes.main(n_draws=5, n_splits=1, meta_max_iter=10)
+    assert len(losses) == 4
+    assert all(ours < logistic for ours, logistic in losses.values())
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -261,3 +261,67 @@ def test_the_integrated_probability_is_that_of_the_posterior():
     found, doubt = gaussian_posterior(glm)
     p, _ = Bernoulli().slopes(glm.eta(found.u), doubt)
     assert p[0, 0, 0] == pytest.approx(truth, abs=0.005)
+
+
+# --- two ways to the same factor
+
+
+@pytest.mark.parametrize("stack", [(), (2,)])
+def test_of_coupled_logits_the_sum_over_rows_is_the_factor_of_the_rows(stack, monkeypatch):
+    glm = draw("categorical", n_rows=9, stack=stack)
+    u = np.random.default_rng(1).normal(size=(*stack, 3, 3, 4))
+    _, rows = glm.gradient(u)
+    primal = glm.factorize(rows)
+    assert primal.system.design.shape[-2] == 0  # no rows are kept
+    # As if rows were few: the dual.
+    small = GLM(
+        glm.likelihood,
+        np.concatenate([glm.design, np.zeros((*stack, 3, 3, 9, 8))], axis=-1),
+        glm.offset,
+        glm.y,
+        glm.weight,
+    )
+    dual = small.factorize(rows)
+    assert dual.system.form == "dual"
+    direction = np.random.default_rng(2).normal(size=u.shape)
+    padded = np.concatenate([direction, np.zeros((*u.shape[:-1], 8))], axis=-1)
+    assert_allclose(primal.solve(direction), dual.solve(padded)[..., :4], atol=1e-8)
+    assert_allclose(primal.doubt(glm.design), dual.doubt(small.design), atol=1e-8)
+    assert_allclose(primal.covariance(4), dual.covariance(12)[..., :4, :4], atol=1e-8)
+    gram = glm._gram(rows)
+    assert gram.shape == (*stack, 3, 12, 12)
+    assert_allclose(gram, gram.mT)
+    for task in range(3):
+        for index in np.ndindex(*stack):
+            expected = np.zeros((12, 12))
+            for row in range(9):
+                a = np.zeros((3, 12))
+                for c in range(3):
+                    a[c, 4 * c : 4 * c + 4] = glm.design[*index, c, task, row]
+                expected += glm.weight[task, row] * a.T @ rows[*index, task, row] @ a
+            assert_allclose(gram[*index, task], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "poisson"])
+@pytest.mark.parametrize("stack", [(), (2,)])
+def test_with_few_rows_the_posterior_is_that_without_the_short_cut(kind, stack):
+    glm = draw(kind, n_rows=3, n_columns=6, stack=stack)
+    found, doubt = gaussian_posterior(glm, tol=1e-9)
+    # Rows of weight zero make them many, and change nothing.
+    wide = [(0, 0)] * (glm.design.ndim - 2)
+    many = GLM(
+        glm.likelihood,
+        np.pad(glm.design, [*wide, (0, 4), (0, 0)], constant_values=0.3),
+        np.pad(glm.offset, [*wide, (0, 4)]),
+        np.pad(glm.y, [(0, 0), (0, 0), (0, 4)]),
+        np.pad(glm.weight, [(0, 0), (0, 4)]),
+    )
+    expected, its_doubt = gaussian_posterior(many, tol=1e-9)
+    assert_allclose(found.u, expected.u, atol=1e-6)
+    assert_allclose(doubt, its_doubt[..., :3], atol=1e-6)
+    direction = np.random.default_rng(2).normal(size=found.u.shape)
+    expected = expected.curvature.solve(direction)
+    assert_allclose(found.curvature.solve(direction), expected, atol=1e-6)
+    # From where it would come to rest, it does not move.
+    again, _ = gaussian_posterior(glm, init=found.u, doubt=doubt, tol=1e-9)
+    assert_allclose(again.u, found.u, atol=1e-6)

@@ -493,7 +493,8 @@ def glm_tasks(problem, sizes=(3, 1, 0, 8, 25), seed=0):
 
 @pytest.mark.parametrize("kind", LIKELIHOODS)
 @pytest.mark.parametrize("hidden", [(), (7,)])
-def test_heads_with_a_likelihood_predict_as_the_inner_problem(kind, hidden):
+def test_heads_with_a_likelihood_predict_as_the_inner_problem(kind, hidden, monkeypatch):
+    monkeypatch.setattr("skcml.heads.TOL", 1e-8)
     problem, thetas, heads = glm_heads(kind, hidden)
     tasks = glm_tasks(problem)
     posterior = heads.adapt(tasks)
@@ -566,3 +567,27 @@ def test_heads_of_one_layout_are_concatenated():
     ):
         assert_array_equal(found, expected)
     assert Heads.concatenate(parts[:1]) is parts[0]
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS)
+def test_heads_that_do_not_integrate_are_certain(kind):
+    problem, _, heads = glm_heads(kind, ())
+    certain = dataclasses.replace(heads, integrates=False)
+    assert certain.is_certain
+    assert not heads.is_certain
+    tasks = glm_tasks(problem)
+    posterior = certain.adapt(tasks)
+    assert len(posterior.directions) == 0  # nothing is kept but the mode
+    assert_array_equal(posterior.starts, np.zeros(7))
+    X, codes = tasks.X, np.repeat(np.arange(5), tasks.sizes)
+    mean, variance = posterior.predict(X, codes)
+    z = np.column_stack([np.ones(len(X)), X])
+    eta = np.einsum("nk,nmck->mcn", z, posterior.coefficients[codes])[..., None, :]
+    assert_allclose(mean, problem.likelihood.mean(eta)[..., 0, :], rtol=1e-9)
+    of_y = mean if kind == "poisson" else mean * (1 - mean)
+    assert_allclose(variance, of_y, rtol=1e-9)
+
+
+def test_gaussian_heads_are_never_certain():
+    _, _, heads = heads_of()
+    assert not dataclasses.replace(heads, integrates=False).is_certain

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -155,6 +156,27 @@ def test_two_dimensions_stay():
 def test_bad_outputs_are_refused_by_name(y, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_outputs(y, 6, CMLRegressor(), suffix="_val")
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        [np.datetime64("2024-01-01")] * 6,
+        (np.timedelta64(1, "D"),) * 6,
+        np.full(6, np.datetime64("2024-01-01")),
+        pd.Series(pd.date_range("2024", periods=6)),
+    ],
+)
+def test_dates_are_no_numbers_whatever_holds_them(dates):
+    with pytest.raises(TypeError, match=r"^y_val holds dates or durations, which are no numbers"):
+        read_outputs(dates, 6, CMLRegressor(), suffix="_val")
+    with pytest.raises(TypeError, match=r"^sample_weight holds dates or durations"):
+        read_weights(dates, X)
+
+
+def test_outputs_that_are_no_table_yet_are_refused():
+    with pytest.raises(TypeError, match=r"^y is a LazyFrame: call its collect\(\) first"):
+        read_outputs(pl.DataFrame({"y": X[:, 0]}).lazy(), 6, CMLRegressor())
 
 
 # --- read_weights and read_probabilities

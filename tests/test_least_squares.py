@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.least_squares import LeastSquares
 
@@ -161,3 +161,26 @@ def test_no_rows_leave_the_prior():
     assert (system.u == np.zeros((2, 3))).all()
     rows = np.random.default_rng(0).normal(size=(2, 4, 3))
     assert (system.solve_h(rows) == rows).all()
+
+
+def test_a_gram_matrix_is_as_good_as_its_rows():
+    design, target, precision = random_system(8, 9, 4)
+    rows = LeastSquares.factorize(design, target, precision)
+    gram = design.mT @ (precision[..., None] * design)
+    system = LeastSquares.from_gram(gram)
+    assert system.form == "primal"
+    directions = np.random.default_rng(9).normal(size=(2, 3, 5, 4))
+    assert_allclose(system.solve_h(directions), rows.solve_h(directions), rtol=1e-10, atol=1e-12)
+    v, w = system.reduction(), rows.reduction()
+    assert_allclose(v.mT @ v, w.mT @ w, atol=1e-10)
+    assert_allclose(np.eye(4) - v.mT @ v, np.linalg.inv(np.eye(4) + gram), atol=1e-10)
+    assert_array_equal(system.u, np.zeros((2, 3, 4)))
+    theirs = LeastSquares.from_gram(torch.tensor(gram))
+    found = theirs.solve_h(torch.tensor(directions))
+    assert_allclose(found.numpy(), system.solve_h(directions), rtol=1e-10, atol=1e-12)
+
+
+def test_a_gram_matrix_of_nothing_leaves_the_prior():
+    system = LeastSquares.from_gram(np.zeros((2, 3, 3)))
+    rows = np.random.default_rng(0).normal(size=(2, 4, 3))
+    assert_allclose(system.solve_h(rows), rows)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 
 from skcml.likelihoods import (
@@ -16,6 +16,7 @@ from skcml.likelihoods import (
     Categorical,
     Poisson,
     cholesky_of_doubt,
+    count_quantiles,
     normal_points,
 )
 
@@ -183,3 +184,59 @@ def test_a_doubt_that_rounding_made_indefinite_has_a_root():
     doubt = half @ half.T - 1e-6 * np.eye(3)
     root = cholesky_of_doubt(doubt[None])
     assert_allclose(root @ root.mT, doubt[None], atol=1e-5)
+
+
+# --- quantiles of counts
+
+Q = np.array([0.001, 0.05, 0.5, 0.95, 0.999])
+
+
+def test_quantiles_of_counts_are_those_of_a_negative_binomial():
+    mean = np.array([[0.2, 1.0, 7.5, 300.0]])
+    variance = mean * np.array([1.5, 2.0, 1.1, 40.0])
+    n, p = mean**2 / (variance - mean), mean / variance
+    # The moments are matched.
+    assert_allclose(stats.nbinom.mean(n, p), mean)
+    assert_allclose(stats.nbinom.var(n, p), variance)
+    found = count_quantiles(mean, variance, Q)
+    assert found.shape == (1, 4, 5)
+    assert_allclose(found, stats.nbinom.ppf(Q, n[..., None], p[..., None]))
+
+
+def test_without_more_variance_than_mean_they_are_those_of_a_poisson_distribution():
+    mean = np.array([0.3, 2.0, 50.0])
+    expected = stats.poisson.ppf(Q, mean[:, None])
+    for variance in (mean, 0.5 * mean, mean * (1 + 1e-9)):
+        assert_allclose(count_quantiles(mean, variance, Q), expected)
+    # Which is what those of the other come near to.
+    near = count_quantiles(mean, mean * (1 + 2e-6), Q)
+    assert_allclose(near, expected)
+
+
+def test_quantiles_of_counts_ascend_with_the_probability_and_the_mean():
+    rng = np.random.default_rng(0)
+    mean = np.exp(rng.uniform(-20, 30, 400))
+    variance = mean * (1 + np.exp(rng.uniform(-20, 20, 400)))
+    found = count_quantiles(mean, variance, Q)
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+    assert (np.diff(found, axis=1) >= 0).all()
+    grid = np.exp(np.linspace(-3, 13.7, 200))
+    medians = count_quantiles(grid, 1.3 * grid, np.array([0.5]))[:, 0]
+    assert (np.diff(medians) >= 0).all()
+    assert_array_equal(medians, np.round(medians))
+
+
+def test_beyond_a_million_counts_are_continuous():
+    mean = np.array([2e6, 1e20, 1e40])
+    found = count_quantiles(mean, 3 * mean, Q)
+    expected = stats.gamma.ppf(Q, mean[:, None] / 3, scale=3)
+    assert_allclose(found, expected, rtol=1e-6)
+    assert_allclose(found[:, 2], mean, rtol=1e-5)
+    # And there the two kinds meet.
+    low, high = count_quantiles(np.array([0.999e6, 1.001e6]), np.array([2.5e6, 2.5e6]), Q)
+    assert_allclose(low / 0.999, high / 1.001, rtol=1e-4)
+
+
+def test_a_mean_of_zero_has_quantiles_of_zero():
+    assert_array_equal(count_quantiles(np.zeros(2), np.array([0.0, 1e-9]), Q), np.zeros((2, 5)))

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from skcml import CMLRegressor
+from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._inputs import Targets
 from skcml.estimators._meta_state import (
     READ_BY_FIT,
@@ -13,7 +13,16 @@ from skcml.estimators._meta_state import (
     check_params,
     watched_params,
 )
-from tests.estimators import grouped, learned, quick
+from tests.estimators import (
+    grouped,
+    labelled,
+    learned,
+    learned_classifier,
+    learned_pool,
+    pool,
+    quick,
+    quick_classifier,
+)
 
 X, Y, GROUPS = grouped()
 # For each parameter a value other than the one that `learned` has.
@@ -162,3 +171,87 @@ def test_the_prior_is_that_of_meta_fit_whatever_was_set_since():
     attributes = other._meta.attributes()
     vars(other).update(attributes)
     np.testing.assert_array_equal(other.predict(X, return_std=True), prior)
+
+
+# --- classes
+
+# For each parameter of a classifier a value other than the one that it has learned with.
+OTHER_OF_CLASSES = {n: v for n, v in OTHER.items() if n not in ("loss", "meta_loss")} | {
+    "classes": "exchangeable",
+    "class_weight": {"a": 2.0},
+    "solver": "newton",
+    "n_ways": 3,
+}
+POOL = pool(seed=1)
+
+
+def a_pool():
+    estimator = learned_pool()
+    return estimator, lambda: estimator.fit(*POOL).predict_proba(POOL[0])
+
+
+def shared():
+    estimator = learned_classifier()
+    x, y, _ = labelled()
+    return estimator, lambda: estimator.fit(x[:4], y[:4]).predict_proba(x)
+
+
+def test_every_parameter_of_a_classifier_is_looked_at_here():
+    assert set(OTHER_OF_CLASSES) == set(CMLClassifier().get_params())
+
+
+@pytest.mark.parametrize("make", [a_pool, shared])
+@pytest.mark.parametrize("name", sorted(set(OTHER_OF_CLASSES) - READ_BY_FIT - UNREAD_BY_FIT))
+def test_what_shaped_meta_fit_of_classes_may_not_change(name, make):
+    estimator, adapt = make()
+    value, before = getattr(estimator, name), adapt()
+    estimator.set_params(**{name: OTHER_OF_CLASSES[name]})
+    with pytest.raises(ValueError, match=rf"^{name} was .* when meta_fit was called and is "):
+        adapt()
+    estimator.set_params(**{name: value})
+    np.testing.assert_array_equal(adapt(), before)
+
+
+@pytest.mark.parametrize("make", [a_pool, shared])
+@pytest.mark.parametrize("name", sorted(READ_BY_FIT | UNREAD_BY_FIT))
+def test_the_rest_of_a_classifier_may_change(name, make):
+    estimator, adapt = make()
+    before = adapt()
+    estimator.set_params(**{name: OTHER_OF_CLASSES[name]})
+    assert np.array_equal(adapt(), before) == (name != "prior_strength")
+
+
+def test_a_class_weight_changed_in_place_is_found():
+    weights = {"a": 2.0}
+    estimator = quick_classifier(
+        class_weight=weights,
+        early_stopping=False,
+        hidden_layer_sizes=(),
+        meta_max_iter=0,
+        prior_covariance="diagonal",
+    )
+    x, y, groups = labelled()
+    estimator.meta_fit(x, y, groups=groups).fit(x, y)
+    estimator.set_params(class_weight={"a": 2}).fit(x, y)  # equal
+    estimator.set_params(class_weight=weights)
+    weights["a"] = 3.0
+    with pytest.raises(ValueError, match=r"class_weight was \{'a': 2.0\} .* is \{'a': 3.0\} now"):
+        estimator.fit(x, y)
+
+
+def test_the_state_of_shared_classes_knows_them():
+    estimator = learned_classifier(3)
+    attributes = estimator._meta.attributes()
+    assert {name for name in attributes if name.endswith("_")} == {
+        "meta_params_",
+        "meta_history_",
+        "n_meta_iter_",
+        "meta_gain_",
+        "classes_",
+        "class_setting_",
+    }
+    assert estimator._meta.targets.classes.tolist() == ["a", "b", "c"]
+    assert estimator.meta_params_["mixed_model"]["omega"].shape == (1, 3, 3)
+    assert estimator.meta_params_["weights"].shape == (4, 1)  # one for all logits
+    assert learned_classifier().meta_params_["mixed_model"]["omega"].shape == (1, 1, 3)
+    assert estimator._meta.report().startswith("12 groups, 72 rows; held-out log loss: pooled ")

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from skcml.episodes import TaskRows
 from skcml.likelihoods import Bernoulli, Categorical, Poisson
-from skcml.mixed_glm import fit_mixed_glm
+from skcml.mixed_glm import MAX_EFFECT, MAX_SPREAD, _bounded, _reach, fit_mixed_glm
 
 NODES = np.linspace(-5, 5, 201)
 WEIGHTS = stats.norm.pdf(NODES) * 0.05
@@ -202,3 +202,55 @@ def test_the_same_data_give_the_same_bits():
     for a, b in zip(first, second, strict=True):
         assert_array_equal(a.factor, b.factor)
         assert_array_equal(a.omega, b.omega)
+
+
+# --- bounds
+
+
+def test_reach_is_the_coefficient_that_moves_the_predictor_by_one():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(5.0, 2.0, 50), rng.normal(0.0, 1e-3, 50), np.zeros(50)])
+    weight = rng.uniform(0.5, 2.0, 50)
+    reach = _reach(TaskRows(X, np.zeros((50, 1)), weight, np.array([0, 50])))
+    mean = np.average(X, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+    assert_allclose(reach[1:3], 1 / deviation[:2])
+    assert reach[3] == 1.0
+    # The intercept makes up for columns that are far from zero.
+    assert reach[0] == pytest.approx(1 + (abs(mean) * reach[1:]).sum())
+
+
+def test_a_constant_column_has_a_bounded_reach():
+    X = np.full((20, 1), 1e8)
+    reach = _reach(TaskRows(X, np.zeros((20, 1)), np.ones(20), np.array([0, 20])))
+    assert np.isfinite(reach).all()
+    assert reach[1] <= 10.0
+
+
+def test_deviations_are_lowered_to_their_bounds_and_correlations_kept():
+    half = np.random.default_rng(0).normal(size=(3, 5))
+    sigma = half @ half.T
+    deviation = np.sqrt(sigma.diagonal())
+    largest = deviation * [0.5, 2.0, 1.0]
+    found = _bounded(sigma, largest)
+    assert_allclose(np.sqrt(found.diagonal()), deviation * [0.5, 1.0, 1.0])
+    correlation = sigma / np.outer(deviation, deviation)
+    scale = np.sqrt(found.diagonal())
+    assert_allclose(found / np.outer(scale, scale), correlation)
+    assert_array_equal(_bounded(sigma, 10 * deviation), sigma)
+    assert_array_equal(_bounded(np.zeros((2, 2)), np.ones(2)), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical()])
+def test_groups_of_one_class_each_have_effects_within_bounds(likelihood):
+    tasks = draw("bernoulli", n_tasks=20)
+    y = (np.repeat(np.arange(20), 6) % 2)[:, None].astype(float)
+    if likelihood.is_coupled:
+        y = np.hstack([y, 1 - y])
+    models = fit_mixed_glm(dataclasses.replace(tasks, y=y), likelihood)
+    reach = _reach(tasks)
+    for model in models:
+        assert (abs(model.omega) <= MAX_EFFECT * reach).all()
+        deviation = np.sqrt((model.factor**2).sum(1))
+        assert (deviation <= MAX_SPREAD * reach * (1 + 1e-6)).all()
+        assert deviation[0] > 1  # the group tells the class

@@ -84,7 +84,7 @@ def test_each_task_is_solved_as_if_it_were_alone():
 def test_a_good_start_saves_steps():
     batch = PROBLEM.embed(THETA, class_episode())
     free = newton_cg(PROBLEM, THETA, batch)
-    assert newton_cg(PROBLEM, THETA, batch, init=free.phi).n_iter == 0
+    assert newton_cg(PROBLEM, THETA, batch, init=free.phi).n_iter <= 1
     again = newton_cg(PROBLEM, THETA, batch, 1e-3, init=free.phi)
     assert again.n_iter < newton_cg(PROBLEM, THETA, batch, 1e-3).n_iter
 

@@ -69,3 +69,20 @@ def test_a_constant_column_with_uneven_weights_is_centred_only():
         scaling = Scaling.fit(X, rng.normal(size=(72, 1)), rng.choice([1e-3, 1.0], 72))
         assert np.isfinite(scaling.x_scale).all()
         assert abs(scaling.features(X)).max() < 1e-3
+
+
+def test_the_unit_of_weights_does_not_matter():
+    weight = rng.uniform(0.5, 2.0, 20) * (np.arange(20) % 4 > 0)
+    x = np.column_stack([X, np.full(20, 7.3), np.arange(20.0) == 3])
+    expected = Scaling.fit(x, Y, weight)
+    for unit in (1e-20, 1e20):
+        found = Scaling.fit(x, Y, unit * weight)
+        for name in ("x_mean", "x_scale", "y_mean", "y_scale"):
+            assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-10)
+
+
+def test_a_deviation_of_exactly_one_is_no_constant_column():
+    x = np.array([[-1.0, 1.0, -1.0, 1.0, -2.0, 0.0, 0.0, 2.0, 0.0, 0.0]]).T
+    x = np.vstack([x, np.zeros((2, 1))])
+    assert x.std() == 1.0
+    assert_array_equal(Scaling.fit(x, x, None).x_scale, [1.0])

@@ -9,15 +9,25 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import BaggingRegressor, StackingRegressor
+from sklearn.ensemble import BaggingRegressor, StackingRegressor, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import partial_dependence, permutation_importance
-from sklearn.linear_model import Ridge
-from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    StratifiedKFold,
     cross_val_predict,
     cross_val_score,
     cross_validate,
@@ -25,8 +35,18 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skcml import CMLRegressor
-from tests.estimators import both, grouped, learned, linear, quick
+from skcml import CMLClassifier, CMLRegressor
+from tests.estimators import (
+    both,
+    grouped,
+    labelled,
+    learned,
+    learned_pool,
+    linear,
+    pool,
+    quick,
+    quick_classifier,
+)
 
 X, Y, GROUPS = grouped()
 NEW_X, NEW_Y, NEW_GROUPS = grouped(seed=1)
@@ -247,3 +267,130 @@ def test_tags_say_what_it_is():
     assert tags.estimator_type == "regressor"
     assert tags.target_tags.multi_output
     assert tags.target_tags.required
+
+
+# --- classes
+
+
+@functools.cache
+def _classes_with_column():
+    x, y, groups = labelled(n_groups=20, n_rows=9)
+    estimator = quick_classifier(
+        hidden_layer_sizes=(),
+        meta_max_iter=0,
+        early_stopping=False,
+        prior_covariance="diagonal",
+        group_column="ward",
+    )
+    return estimator.meta_fit(table(x, groups), y)
+
+
+def classes_with_column():
+    return clone(_classes_with_column())
+
+
+# Groups of the kind that was learned from, seen from another side.
+CLASS_X, CLASS_Y, CLASS_GROUPS = labelled(n_groups=20, n_rows=9)
+CLASS_TABLE = table(CLASS_X, CLASS_GROUPS)
+SHOT_X, SHOT_Y = pool(seed=1, n_classes=6, n_rows=6)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "metric"),
+    [
+        (None, lambda y, e, *to: accuracy_score(y, e.predict(*to))),
+        ("accuracy", lambda y, e, *to: accuracy_score(y, e.predict(*to))),
+        ("neg_log_loss", lambda y, e, *to: -log_loss(y, e.predict_proba(*to))),
+        ("roc_auc", lambda y, e, *to: roc_auc_score(y, e.predict_proba(*to)[:, 1])),
+        ("f1_macro", lambda y, e, *to: f1_score(y, e.predict(*to), average="macro")),
+    ],
+)
+def test_scorers_of_classes_know_the_groups_from_the_column(scoring, metric):
+    scores = cross_val_score(classes_with_column(), CLASS_TABLE, CLASS_Y, cv=FOLDS, scoring=scoring)
+    for score, (train, test) in zip(scores, FOLDS.split(CLASS_X), strict=True):
+        estimator = classes_with_column().fit(CLASS_TABLE.iloc[train], CLASS_Y[train])
+        expected = metric(CLASS_Y[test], estimator, CLASS_TABLE.iloc[test])
+        assert score == pytest.approx(expected, rel=1e-9)
+    alone = CMLClassifier(group_column="ward")
+    by_itself = cross_val_score(alone, CLASS_TABLE, CLASS_Y, cv=FOLDS, scoring=scoring)
+    assert scores.mean() > by_itself.mean()
+
+
+def test_the_prior_strength_of_classes_can_be_searched():
+    grid = {"prior_strength": [1e-6, 1.0, 1e6]}
+    search = GridSearchCV(classes_with_column(), grid, cv=FOLDS, scoring="neg_log_loss")
+    search.fit(CLASS_TABLE, CLASS_Y)
+    assert search.best_params_ == {"prior_strength": 1.0}
+    expected = classes_with_column().fit(CLASS_TABLE, CLASS_Y)
+    assert_array_equal(search.predict_proba(CLASS_TABLE), expected.predict_proba(CLASS_TABLE))
+    assert_array_equal(search.classes_, ["a", "b"])
+
+
+def test_cross_validation_adapts_to_exchangeable_classes():
+    cv = StratifiedKFold(3)
+    scores = cross_val_score(learned_pool(), SHOT_X, SHOT_Y, cv=cv)
+    for score, (train, test) in zip(scores, cv.split(SHOT_X, SHOT_Y), strict=True):
+        estimator = learned_pool().fit(SHOT_X[train], SHOT_Y[train])
+        assert score == estimator.score(SHOT_X[test], SHOT_Y[test])
+    p = cross_val_predict(learned_pool(), SHOT_X, SHOT_Y, cv=cv, method="predict_proba")
+    assert p.shape == (36, 6)
+    assert_allclose(p.sum(1), 1)
+    search = GridSearchCV(learned_pool(), {"prior_strength": [1e-8, 1.0, 1e8]}, cv=cv)
+    search.fit(SHOT_X, SHOT_Y)
+    assert len(set(search.cv_results_["mean_test_score"])) > 1
+
+
+def test_probabilities_may_be_calibrated():
+    fitted = learned_pool().fit(SHOT_X[::2], SHOT_Y[::2])
+    frozen = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature", cv=3)
+    p = frozen.fit(SHOT_X[1::2], SHOT_Y[1::2]).predict_proba(SHOT_X)
+    assert_array_equal(frozen.predict(SHOT_X), fitted.predict(SHOT_X))
+    assert_allclose(p.sum(1), 1)
+    folds = CalibratedClassifierCV(classes_with_column(), cv=3).fit(CLASS_TABLE, CLASS_Y)
+    assert_array_equal(folds.classes_, ["a", "b"])
+    found = log_loss(CLASS_Y, folds.predict_proba(CLASS_TABLE))
+    assert found < log_loss(CLASS_Y, np.full((180, 2), 0.5)) - 0.1
+    assert folds.calibrated_classifiers_[0].estimator.class_setting_ == "shared"
+
+
+def test_a_pipeline_ends_with_a_classifier():
+    scaler = StandardScaler().fit(pool()[0])
+    estimator = clone(learned_pool()).meta_fit(scaler.transform(pool()[0]), pool()[1])
+    pipeline = make_pipeline(FrozenEstimator(scaler), estimator).fit(SHOT_X[::3], SHOT_Y[::3])
+    alone = clone(estimator).fit(scaler.transform(SHOT_X[::3]), SHOT_Y[::3])
+    assert_array_equal(pipeline.classes_, alone.classes_)
+    assert_array_equal(
+        pipeline.predict_proba(SHOT_X), alone.predict_proba(scaler.transform(SHOT_X))
+    )
+    search = GridSearchCV(pipeline, {"cmlclassifier__prior_strength": [1.0, 2.0]}, cv=2)
+    assert search.fit(SHOT_X, SHOT_Y).best_params_["cmlclassifier__prior_strength"] in (1.0, 2.0)
+
+
+def test_permutation_importance_of_classes_counts_the_group_column():
+    estimator = classes_with_column().fit(CLASS_TABLE, CLASS_Y)
+    options = {"n_repeats": 3, "random_state": 0, "scoring": "neg_log_loss"}
+    result = permutation_importance(estimator, CLASS_TABLE, CLASS_Y, **options)
+    assert result.importances_mean.shape == (3,)
+    assert (result.importances_mean > 0.02).all()
+
+
+def test_voting_and_stacking_with_other_classifiers():
+    voting = VotingClassifier(
+        [("few", learned_pool()), ("many", LogisticRegression())], voting="soft"
+    )
+    voting.fit(SHOT_X, SHOT_Y)
+    parts = [e.predict_proba(SHOT_X) for e in voting.estimators_]
+    assert_allclose(voting.predict_proba(SHOT_X), np.mean(parts, axis=0))
+    assert voting.named_estimators_["few"].meta_gain_ == learned_pool().meta_gain_
+
+
+def test_an_estimator_of_classes_can_be_shown():
+    for estimator in (CMLClassifier(), learned_pool(), learned_pool().fit(SHOT_X, SHOT_Y)):
+        assert repr(estimator).startswith("CMLClassifier(")
+        html = estimator._repr_html_()
+        assert ("Not fitted" in html) == (not estimator.__sklearn_is_fitted__())
+
+
+def test_parameters_of_a_classifier_round_trip():
+    params = CMLClassifier().get_params()
+    assert CMLClassifier(**params).get_params() == params

@@ -6,10 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
 
-from skcml import CMLRegressor
+from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._summaries import column_names, frame_of
-from tests.estimators import both, grouped, learned, linear
+from tests.estimators import (
+    both,
+    grouped,
+    labelled,
+    learned,
+    learned_classifier,
+    learned_pool,
+    linear,
+    pool,
+    quick_classifier,
+)
 
 X, Y, GROUPS = grouped(seed=5)
 Z = np.column_stack([np.ones(len(X)), X])
@@ -127,3 +138,68 @@ def test_without_pandas_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'skcml\[datasets\]', or pass as_frame=Fal"):
         frame_of(np.zeros((1, 1)), ["a"], [0], None)
+
+
+# --- classes
+
+
+def test_coefficients_of_several_classes_are_named_by_class():
+    x, y, groups = labelled(n_classes=3)
+    estimator = learned_classifier(3).fit(x, y, groups=groups)
+    names = [f"{label}: {name}" for label in "abc" for name in ("intercept", "x0", "x1")]
+    assert list(estimator.group_effects().columns) == names
+    assert list(estimator.prior_summary().index) == names
+    summary = estimator.prior_summary(as_frame=False)
+    assert summary.mean.shape == (3, 3)
+    assert "noise_sd" not in summary
+    assert "noise_sd" not in estimator.prior_summary().attrs
+
+
+def test_two_classes_have_coefficients_of_log_odds():
+    x, y, groups = labelled()
+    estimator = quick_classifier(
+        hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False, prior_covariance="diagonal"
+    )
+    estimator.meta_fit(x, y, groups=groups).fit(x, y, groups=groups)
+    effects = estimator.group_effects()
+    assert list(effects.columns) == ["intercept", "x0", "x1"]
+    z = np.column_stack([np.ones(len(x)), x])
+    log_odds = (z * effects.to_numpy()[groups]).sum(1)
+    # Of the second class; integrating over what is left open draws them towards zero.
+    decision = estimator.decision_function(x, groups=groups)
+    assert_array_equal(np.sign(decision), np.sign(log_odds))
+    assert (abs(decision) <= abs(log_odds) + 1e-9).all()
+    assert np.corrcoef(decision, log_odds)[0, 1] > 0.95
+    deviations = estimator.group_effects(deviations=True)
+    assert_allclose(effects, deviations + estimator.prior_summary()["mean"].to_numpy(), rtol=1e-9)
+
+
+def test_without_meta_fit_effects_are_those_of_logistic_regression():
+    x, y, _ = labelled(n_classes=3)
+    estimator = CMLClassifier(standardize=False).fit(x, y)
+    theirs = LogisticRegression(tol=1e-10, max_iter=1000).fit(x, y)
+    effects = estimator.group_effects(as_frame=False).reshape(3, 3)
+    assert_allclose(effects[:, 1:], theirs.coef_, atol=1e-5)
+    assert_allclose(np.diff(effects[:, 0]), np.diff(theirs.intercept_), atol=1e-4)
+    assert estimator.group_effects().columns[3] == "b: intercept"
+
+
+def test_exchangeable_classes_have_two_numbers_and_no_effects():
+    estimator = learned_pool()
+    frame = estimator.prior_summary()
+    assert list(frame.index) == ["prototype_scale", "prior_precision"]
+    assert frame.index.name == "parameter"
+    assert list(frame.columns) == ["value"]
+    summary = estimator.prior_summary(as_frame=False)
+    assert_array_equal(frame["value"], [summary.prototype_scale, summary.prior_precision])
+    assert (frame["value"] > 0).all()
+    assert estimator.meta_params_["prototype_scale"] == summary.prototype_scale
+    estimator.fit(*pool(seed=1))
+    assert_array_equal(estimator.prior_summary(), frame)
+    with pytest.raises(ValueError, match="exchangeable classes have none"):
+        estimator.group_effects()
+
+
+def test_a_summary_of_classes_needs_meta_fit():
+    with pytest.raises(ValueError, match="prior_summary needs meta_fit"):
+        CMLClassifier().fit(*labelled()[:2]).prior_summary()

@@ -64,6 +64,8 @@ class Adapted:
         Multiplies every variance.
     groups : GroupIndex or None
         The groups that were adapted to; None for a single task, or none.
+    seen : ndarray of shape (n_tasks,), bool
+        Whether there were rows; a group whose every row weighed nothing has not been seen.
     is_prior : bool
         Whether no task has been adapted to.
     targets : Targets
@@ -75,6 +77,7 @@ class Adapted:
     scaling: Scaling
     variance_scale: np.ndarray
     groups: GroupIndex | None
+    seen: np.ndarray
     is_prior: bool
     targets: Targets
 
@@ -87,9 +90,7 @@ class Adapted:
                     "groups=, or keep the groups in a column of X and name it as group_column."
                 )
             codes = self.groups.lookup(groups, n_samples)
-            # A group whose every row weighed nothing has not been seen.
-            seen = np.append(np.diff(self.linear.starts[:-1]) > 0, False)
-            return np.where(seen[codes], codes, -1)
+            return np.where(np.append(self.seen, False)[codes], codes, -1)
         if self.is_prior:
             if groups is not None:
                 encode_groups(groups, n_samples)  # refuses what `fit` would refuse

@@ -35,10 +35,15 @@ class AdaptedTasks(Protocol):
 
 def scaling_of(rows: Rows, likelihood: Likelihood | None, *, standardize: bool) -> Scaling:
     """Return how features are standardised, and numbers; classes and counts stay as they are."""
-    y = rows.outputs
+    y, weight = rows.outputs, rows.weight
+    if weight is not None and not weight.any():
+        raise ValueError(
+            "class_weight leaves no row with a weight above zero: give a class that y has, of rows "
+            "that sample_weight keeps, a weight above zero."
+        )
     if not standardize:
         return Scaling.none(rows.X.shape[1], y.shape[1])
-    scaling = Scaling.fit(rows.X, y, rows.weight)
+    scaling = Scaling.fit(rows.X, y, weight)
     if likelihood is None:
         return scaling
     return replace(scaling, y_mean=np.zeros(y.shape[1]), y_scale=np.ones(y.shape[1]))
@@ -97,6 +102,7 @@ def adapt_learned(
         scaling=scaling,
         variance_scale=np.ones(len(scaling.y_mean)),
         groups=groups,
+        seen=tasks.sizes > 0,
         is_prior=tasks.n_tasks == 0,
         targets=targets,
     )
@@ -132,6 +138,7 @@ def adapt_ridge(
         scaling=scaling,
         variance_scale=noise,
         groups=groups,
+        seen=tasks.sizes > 0,
         is_prior=False,
         targets=targets,
     )

@@ -89,7 +89,8 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         elif y_val is not None or groups_val is not None:
             raise ValueError("y_val or groups_val was passed without X_val; pass all of them.")
         state = self._learn(rows, validation, data)
-        self.__dict__.pop("_adapted", None)
+        for name in ("_adapted", "classes_"):
+            self.__dict__.pop(name, None)
         self.__dict__.update(state.attributes())
         if self.verbose and self.meta_gain_ is not None:
             print(f"[{type(self).__name__}] {state.report()}")
@@ -191,11 +192,17 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
     ) -> Rows:
         """Read rows, with outputs as those that were learned from, if they are known."""
         X, groups = read_features(self, X, groups, reset=reset, name=f"X{suffix}")
-        y, targets = self._read_targets(y, len(X), known, suffix)
-        return Rows(X, y, read_weights(sample_weight, X), groups, targets)
+        weight = read_weights(sample_weight, X)
+        y, targets = self._read_targets(y, len(X), weight, known, suffix)
+        return Rows(X, y, weight, groups, targets)
 
     def _read_targets(
-        self, y: Any, n_samples: int, known: Targets | None, suffix: str
+        self,
+        y: Any,
+        n_samples: int,
+        weight: np.ndarray | None,
+        known: Targets | None,
+        suffix: str,
     ) -> tuple[np.ndarray, Targets]:
         """Return y as `Rows` holds it, and what it is."""
         raise NotImplementedError

@@ -12,7 +12,12 @@ from threadpoolctl import threadpool_limits
 from skcml.episodes import TaskRows
 from skcml.estimators._adapting import scaling_of, task_rows
 from skcml.estimators._inputs import Rows
-from skcml.estimators._meta_options import check_tasks, learn_options, warn_of_few_rows
+from skcml.estimators._meta_options import (
+    check_tasks,
+    learn_options,
+    warn_of_few_rows,
+    warn_of_many_logits,
+)
 from skcml.estimators._meta_state import GroupsState, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import Scaling
@@ -58,6 +63,7 @@ def learn_groups(
     check_tasks(tasks)
     if options.is_reml:
         warn_of_few_rows(tasks)
+    warn_of_many_logits(tasks, family)
     judges = None if validation is None else _validation_tasks(validation, scaling)
     rng = np.random.default_rng(check_random_state(estimator.random_state).randint(2**31))
     params = watched_params(estimator)

@@ -157,7 +157,9 @@ def _refuse_lazy(table: Any, name: str) -> None:
 
 def refuse_dates(values: Any, name: str) -> None:
     """Refuse what would become numbers without meaning."""
-    dtypes = [(None, getattr(values, "dtype", None))]
+    _refuse_lazy(values, name)
+    first = values[0] if isinstance(values, (list, tuple)) and values else values
+    dtypes = [(None, getattr(first, "dtype", None))]
     if hasattr(values, "columns"):
         dtypes = list(zip(values.columns, getattr(values, "dtypes", ()), strict=False))
     for column, dtype in dtypes:
@@ -270,9 +272,12 @@ def _naming(name: str, values: Any = None) -> Iterator[None]:
 def _not_a_number(name: str, values: Any) -> str:
     """Say which column holds something other than numbers and what to do, if there is one."""
     table = np.asarray(values, dtype=object)
+    if table.ndim == 1 and any(isinstance(value, str) for value in table):
+        is_target = name in ("y", "y_val")
+        return ". For labels of classes use CMLClassifier." if is_target else ""
     if table.ndim != 2:
         return ""
-    columns = range(table.shape[1]) if table.ndim == 2 else ()
+    columns = range(table.shape[1])
     for number, column in enumerate(getattr(values, "columns", columns)):
         for value in table[:, number]:
             try:

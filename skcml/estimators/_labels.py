@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
-from skcml.estimators._inputs import refuse_dates
+from skcml.estimators._inputs import MAX_SIZE, refuse_dates
 
 MAX_SHOWN = 10
 
@@ -49,8 +49,9 @@ def read_labels(
             f"{name} mixes labels that cannot be compared ({error}): make all of them strings."
         ) from error
     except ValueError as error:
+        reason = str(error).rstrip(".")
         raise ValueError(
-            f"{name}: {error}. Labels are integers, booleans or strings; for numbers use "
+            f"{name}: {reason}. Labels are integers, booleans or strings; for numbers use "
             "CMLRegressor."
         ) from error
     if known is None:
@@ -68,6 +69,7 @@ def _as_column(y: Any, name: str) -> np.ndarray:
         labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    refuse_dates(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             f"A column-vector y was passed when a 1d array was expected: pass {name}.ravel().",
@@ -130,15 +132,29 @@ def _listed(labels: list[Any]) -> str:
     return ", ".join(map(repr, labels[:MAX_SHOWN])) + more
 
 
-def class_factors(class_weight: Any, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
-    """Return the factor on the rows of each class, of shape (n_classes,), or None for ones."""
+def class_factors(
+    class_weight: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Return the factor on the rows of each class, of shape (n_classes,), or None for ones.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n_rows,), int
+    weight : ndarray of shape (n_rows,), optional
+        A class whose rows weigh nothing does not count.
+    """
     if class_weight is None:
         return None
     if isinstance(class_weight, str):
-        return len(codes) / (len(classes) * np.bincount(codes, minlength=len(classes)))
+        total = np.bincount(codes, weights=weight, minlength=len(classes))
+        filled = total > 0
+        return np.where(filled, total.sum() / (filled.sum() * np.where(filled, total, 1.0)), 1.0)
     for label, factor in class_weight.items():
-        if not isinstance(factor, Real) or not 0 <= float(factor) < np.inf:
+        if not isinstance(factor, Real) or not 0 <= float(factor) <= MAX_SIZE:
             raise ValueError(
-                f"class_weight of {label!r} must be a number, zero or more; got {factor!r}."
+                f"class_weight of {label!r} must be a number between 0 and {MAX_SIZE:.0e}; got "
+                f"{factor!r}."
             )
     return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])

@@ -20,6 +20,8 @@ from skcml.solvers.newton import newton
 DEFAULT_SHOTS = (1, 8)
 # Meta-steps, and query rows of a group, where a classifier leaves them to "auto".
 DEFAULT_STEPS, DEFAULT_QUERIES = 600, 20
+# Coefficients of several shared classes from which learning them takes long.
+MANY_LOGITS = 150
 
 
 def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
@@ -125,4 +127,18 @@ def warn_of_few_rows(tasks: TaskRows) -> None:
             f"A REML fit of {n_coefficients} coefficients needs more than the n_samples = {n_rows} "
             "rows there are: variances are left at their start. Leave features out.",
             stacklevel=6,
+        )
+
+
+def warn_of_many_logits(tasks: TaskRows, family: Family) -> None:
+    """Say that several classes and many columns take long: the logits of a row go together."""
+    n_classes, n_columns = tasks.y.shape[1], 1 + tasks.X.shape[1]
+    if family.likelihood is None or not family.likelihood.is_coupled:
+        return
+    if n_classes * n_columns > MANY_LOGITS:
+        warnings.warn(
+            f"{n_classes} shared classes with {n_columns} coefficients each are estimated together "
+            "in every group, which may take minutes or hours. Reduce the columns of X, by a "
+            "projection or by leaving some out.",
+            stacklevel=7,
         )

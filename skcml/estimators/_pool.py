@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from skcml.estimators._meta_options import int_range
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.grouping import GroupIndex, encode_groups
-from skcml.problems.meta_params import MetaParams
 from skcml.rules.contrastive import Contrastive
 from skcml.selection.classes import LearnedClasses, adapt_classes, learn_classes
 from skcml.selection.constants import ClassOptions
@@ -43,8 +42,15 @@ def are_exchangeable(setting: str, rows: Rows) -> bool:
     if rows.groups is None:
         return True
     codes, index = encode_groups(rows.groups, len(rows.X))
-    n_pairs = len(np.unique(codes * len(_labels(rows)) + rows.y[:, 0]))
-    return bool(len(index) < n_pairs == len(_labels(rows)))
+    n_labels = len(_labels(rows))
+    n_pairs = len(np.unique(codes * n_labels + rows.y[:, 0]))
+    if n_pairs == n_labels == len(index):
+        raise ValueError(
+            f"Each of the {n_labels} groups has one class, and each class is in one group: there "
+            "is nothing to tell apart in a group. Leave groups out to learn from a pool of "
+            "classes, or check that groups holds the group of each row."
+        )
+    return bool(len(index) < n_pairs == n_labels)
 
 
 def _labels(rows: Rows) -> np.ndarray:
@@ -116,7 +122,7 @@ class PoolState:
     def report(self) -> str:
         """See `MetaState`."""
         gain = verdict("log loss", self.learned.gain)
-        return f"{self.n_classes} classes, {self.n_rows} rows; {gain}"
+        return f"{self.n_classes} exchangeable classes, {self.n_rows} rows; {gain}"
 
 
 def pool_of(
@@ -174,11 +180,8 @@ def learn_pool(
     context = estimator._init_callback_context(task_name="meta_fit", max_subtasks=1)
     progress = None
     if getattr(estimator, "_skl_callbacks", None):
-
-        def attributes(start: LearnedClasses, theta: MetaParams) -> dict[str, Any]:
-            return state_of(replace(start, theta=theta)).attributes()
-
-        progress = CallbackProgress(estimator, context, options.meta_max_iter, data, attributes)
+        # Before `fit` has brought classes, a callback has nothing to score.
+        progress = CallbackProgress(estimator, context, options.meta_max_iter, data, None)
     with threadpool_limits(1):
         learned = learn_classes(pool, judges, options, rng, progress)
     if progress is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -31,8 +32,9 @@ class CallbackProgress:
         Meta-steps of a descent, at most.
     data : dict
         ``X``, ``y`` and ``metadata`` as the hooks get them.
-    attributes : callable
-        Makes, of a start and of meta-parameters, what a callback needs to predict.
+    attributes : callable or None
+        Makes, of a start and of meta-parameters, what a callback needs to predict; None where
+        nothing can be predicted before `fit`.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class CallbackProgress:
         context: CallbackContext,
         n_steps: int,
         data: dict[str, Any],
-        attributes: Callable[..., dict[str, Any]],
+        attributes: Callable[..., dict[str, Any]] | None,
     ) -> None:
         self.estimator = estimator
         self.context = context
@@ -61,9 +63,12 @@ class CallbackProgress:
         def on_step(step: int, theta: MetaParams, history: History) -> bool:
             context = descent.subcontext(task_name="meta-step")
             context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+            attributes = None
+            if self.attributes is not None:
+                attributes = partial(self.attributes, start, theta)
             stop = context.call_on_fit_task_end(
                 estimator=self.estimator,
-                reconstruction_attributes=lambda: self.attributes(start, theta),
+                reconstruction_attributes=attributes,
                 **self.data,
             )
             return bool(stop)

@@ -75,7 +75,8 @@ def _centre_and_scale(values: np.ndarray, weight: np.ndarray | None) -> tuple[An
     # The weighted variance of a constant column may come out below zero by rounding.
     with np.errstate(invalid="ignore"):
         scaler = StandardScaler().fit(values, sample_weight=weight)
-    is_spread = (scaler.scale_ != 1.0) & np.isfinite(scaler.scale_)
+        # The scale of a constant column is one, which is that of others too.
+        is_spread = (scaler.scale_ == np.sqrt(scaler.var_)) & np.isfinite(scaler.scale_)
     # What rounding leaves of a large constant, or of a row of next to no weight, must not be large.
     farthest = abs(values - scaler.mean_).max(0)
     scale = np.where(is_spread, scaler.scale_, np.maximum(farthest, 1.0))

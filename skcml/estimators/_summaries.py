@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +20,7 @@ class SummariesMixin:
     group_column: str | int | None
     _group_column: str | int | None
     n_features_in_: int
+    classes_: np.ndarray
     _adapted: Any
     _meta: MetaState
 
@@ -42,12 +44,12 @@ class SummariesMixin:
             intercept first, in units of X and y; with several outputs, all coefficients of one
             output after the other.
         """
-        self._check_readable()
         if getattr(self, "class_setting_", "shared") == "exchangeable":
             raise ValueError(
                 "group_effects are coefficients of classes that groups have in common; "
                 "exchangeable classes have none."
             )
+        self._check_readable()
         if self._adapted.is_prior:
             raise ValueError("group_effects needs rows of a group: call fit first.")
         effects = effects_of_groups(self._adapted, deviations=deviations)
@@ -74,7 +76,8 @@ class SummariesMixin:
             (n_outputs, n_coefficients), ``correlation`` of shape
             (n_outputs, n_coefficients, n_coefficients), ``network_weight`` of shape (n_outputs,),
             ``covariance_structure`` and, for numbers, ``noise_sd`` of shape (n_outputs,). The frame
-            holds the noise in its ``attrs``. Coefficients of classes are those of log odds, or of a
+            holds the noise in its ``attrs``, and ``"log_odds_of"``, the second of two classes.
+            Coefficients of classes are those of log odds, or of a
             logit for each of several classes; of counts those of the logarithmic mean.
             Of exchangeable classes there are ``prototype_scale`` and ``prior_precision``, the two
             numbers that were learned.
@@ -95,10 +98,17 @@ class SummariesMixin:
             if name in summary:
                 frame.attrs[name] = summary[name].tolist()
         frame.attrs["covariance_structure"] = summary.covariance_structure
+        if len(getattr(self, "classes_", ())) == 2:
+            frame.attrs["log_odds_of"] = self.classes_.tolist()[1]
         return frame
 
     def _check_readable(self) -> None:
         """Refuse to read rows, or name columns, by another group column than was learned with."""
+        if hasattr(self, "_meta") and not hasattr(self, "_adapted"):
+            raise NotFittedError(
+                f"This {type(self).__name__} has learned from a pool of classes, and those to tell "
+                "apart are new: call fit with rows of them first."
+            )
         check_is_fitted(self)
         self._check_group_column()
 

@@ -135,9 +135,10 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         Which of the two settings `meta_fit` found.
     meta_params_ : dict
         Learned arrays. With shared classes as in `CMLRegressor`, one output for two classes and one
-        for each of several; with exchangeable ones ``"prototype_scale"``, ``"prior_precision"`` and
-        how rows are normalised: ``"center"``, ``"scale"``, ``"lift"`` (whether a constant is
-        appended) and ``"unit"`` (length).
+        for each of several, which have ``"weights"`` and ``"prior_weights"`` in common; with
+        exchangeable ones ``"prototype_scale"``, ``"prior_precision"`` and how rows are normalised:
+        ``"center"``, ``"scale"``, ``"lift"`` (whether a constant is appended) and ``"unit"``
+        (length).
     meta_gain_ : dict of str to float, or None
         Log loss on what was held out. On groups, with shared classes, of ``"pooled"`` and
         ``"per_task"`` logistic regression, of the ``"mixed_model"`` and of the ``"final"`` mixture;
@@ -304,6 +305,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         """
         adapted, rows, codes = self._read_rows(X, groups)
         mean, _ = adapted.predict(rows, codes, variance=False)
+        mean = np.minimum(mean, 1.0)  # shares of a mixture add up to one but for rounding
         # Of two classes there is one logit.
         probabilities = np.stack([1 - mean[0], mean[0]]) if len(mean) == 1 else mean
         return np.ascontiguousarray(probabilities.T)
@@ -376,7 +378,12 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         return learn_groups(self, self._family(rows), rows, validation, data)
 
     def _read_targets(
-        self, y: Any, n_samples: int, known: Targets | None, suffix: str
+        self,
+        y: Any,
+        n_samples: int,
+        weight: np.ndarray | None,
+        known: Targets | None,
+        suffix: str,
     ) -> tuple[np.ndarray, Targets]:
         labels = None if known is None else known.classes
         codes, labels = read_labels(y, n_samples, labels, suffix=suffix)
@@ -387,7 +394,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
                 f"y{suffix} has one class, {labels.tolist()[0]!r}; {type(self).__name__} needs "
                 "rows of at least two classes."
             )
-        factors = class_factors(self.class_weight, labels, codes)
+        factors = class_factors(self.class_weight, labels, codes, weight)
         return codes[:, None], Targets(1, True, labels, factors)
 
     def _targets_in_common(self, rows: Rows) -> Targets | None:

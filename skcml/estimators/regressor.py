@@ -45,8 +45,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
         Which parameters are adapted to a group: the linear head.
     loss : {"squared_error", "poisson"}, default="squared_error"
         "poisson" is for counts: y is zero or more, its logarithmic mean is linear in the features,
-        and predictions are means; there is one output. With unequal exposure, y is the count divided by the exposure and
-        ``sample_weight`` the exposure.
+        and predictions are means; there is one output. With unequal exposure, y is the count
+        divided by the exposure and ``sample_weight`` the exposure.
     hidden_layer_sizes : array-like of int, default=(32,)
         Sizes of the hidden layers whose last is added to the inputs as features. With ``()`` and
         ``meta_max_iter=0`` the model is the linear mixed model, fitted by REML.
@@ -330,7 +330,12 @@ class CMLRegressor(RegressorMixin, BaseCML):
         return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def _read_targets(
-        self, y: Any, n_samples: int, known: Targets | None, suffix: str
+        self,
+        y: Any,
+        n_samples: int,
+        weight: np.ndarray | None,
+        known: Targets | None,
+        suffix: str,
     ) -> tuple[np.ndarray, Targets]:
         y, is_flat = read_outputs(y, n_samples, self, suffix=suffix)
         if self.loss == "poisson" and not is_flat:

@@ -41,6 +41,8 @@ ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
 SAFE_SHARE = 0.9
 # Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
 CONTRAST_WIDTH = 1e-4
+# A shorter move is none: its inverse overflows.
+TINY_MOVE = 1e-150
 # beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
 MAX_LIMIT = 1e6
 NO_FACTOR = (
@@ -167,7 +169,7 @@ def tangent_terms(
     if not problem.is_quadratic:
         # The error of a contrast falls with the square of its width, until rounding shows.
         length = (move**2).sum((0, -1)) ** 0.5
-        width = CONTRAST_WIDTH / (length + (length == 0))
+        width = CONTRAST_WIDTH / (length + (length < TINY_MOVE))
     move = width[:, None] * move
     return [
         Term(free.phi + move, 0.5 / width, None),

@@ -123,7 +123,7 @@ class ClassesOrCounts:
         max_iter = COUPLED_ITERATIONS if self.likelihood.is_coupled else 100
         how: dict[str, Any] = {"shrinkage": SHRINKAGE, "max_iter": max_iter}
         if reml:
-            how = {"shrinkage": 0.0, "max_iter": 300, "tol": 1e-4}
+            how = {"shrinkage": 0.0, "max_iter": 200, "tol": 5e-4}
         return {
             structure: fit_mixed_glm(tasks, self.likelihood, structure=structure, **how)
             for structure in structures

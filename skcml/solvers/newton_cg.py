@@ -19,7 +19,7 @@ from skcml.solvers.base import InnerSolution
 
 # Norm of the energy's gradient that is to be reached, and that will do; relative to the norm at
 # the start if that is above one.
-TOL, USABLE = 1e-8, 1e-6
+TOL, USABLE = 1e-10, 1e-6
 MAX_STEPS, MAX_HALVINGS = 50, 40
 # Residual of a Newton step, and that of `solve_h`, relative to the right-hand side.
 LOOSEST, TIGHT = 0.1, 1e-10

@@ -7,16 +7,11 @@ One problem is
 with an offset o and one row of A for each logit; `solve` finds the minimum by Newton's method with
 a step that is cut until the objective falls. Each step is a regularised least-squares problem,
 and its factor that of `LeastSquares`.
-
-`gaussian_posterior` finds the Gaussian q(u) = N(m, V) that is nearest to the posterior in the sense
-of Kullback and Leibler (Opper and Archambeau, Neural Computation 2009): the same conditions, with
-costs and curvatures expected under the doubt that q leaves about each row. Where rows are few, its
-mean is nearer to that of the posterior than the mode is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +21,6 @@ from skcml.likelihoods import Likelihood, cholesky_of_doubt
 
 # A step is shortened so often at most, and to this share each time: to a hundred millionth in all.
 MAX_CUTS, CUT = 15, 0.3
-# Rounds in which a Gaussian posterior's covariance follows its mean.
-MAX_ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -219,7 +212,7 @@ def solve(
     """
     u = np.zeros((*glm.offset.shape[:-1], glm.design.shape[-1])) if init is None else init
     gradient, rows = glm.gradient(u, doubt)
-    left = _norm(gradient)
+    left = norms(gradient)
     bound = tol * np.maximum(left, 1.0)
     n_iter = 0
     while (left > bound).any() and n_iter < max_iter:
@@ -228,11 +221,11 @@ def solve(
         moved = u + step
         gradient_there, rows = glm.gradient(moved, doubt)
         # The objective is strongly convex: where the gradient shrinks, the minimum is nearer.
-        if not (_norm(gradient_there) <= np.maximum(0.5 * left, bound)).all():
+        if not (norms(gradient_there) <= np.maximum(0.5 * left, bound)).all():
             moved, falls = _fall(glm, u, step, gradient, doubt)
             gradient_there, rows = glm.gradient(moved, doubt)
             is_stuck = not falls[left > bound].any()
-        u, gradient, left = moved, gradient_there, _norm(gradient_there)
+        u, gradient, left = moved, gradient_there, norms(gradient_there)
         if is_stuck:
             break
     return Solution(u, left, glm.factorize(rows), n_iter)
@@ -264,79 +257,7 @@ def _fall(
     return np.where(too_far[..., None, :, None], u, moved), ~too_far & (before - after > slack)
 
 
-def gaussian_posterior(
-    glm: GLM,
-    *,
-    init: np.ndarray | None = None,
-    doubt: np.ndarray | None = None,
-    tol: float = 1e-6,
-    max_rounds: int = MAX_ROUNDS,
-) -> tuple[Solution, np.ndarray]:
-    """Return the mean and the curvature of the nearest Gaussian, and its doubt about each row.
-
-    Parameters
-    ----------
-    glm : GLM
-    init : ndarray of shape (..., L, t, P), optional
-    doubt : ndarray, optional
-        About the rows at ``init``, of a problem nearby; without it, the mode comes first.
-    tol : float, default=1e-6
-        Stop when no doubt moves by more, relative to one plus itself.
-    max_rounds : int, default=100
-    """
-    n_rows, n_columns = glm.design.shape[-2:]
-    if n_rows < n_columns and not glm.likelihood.is_coupled:
-        return _posterior_of_rows(glm, init, doubt, tol, max_rounds)
-    if init is None or doubt is None:
-        found = solve(glm, init=init, tol=1e-3)
-        doubt = found.curvature.doubt(glm.design)
-    else:
-        gradient, rows = glm.gradient(init, doubt)
-        found = Solution(init, _norm(gradient), glm.factorize(rows), 0)
-    n_rounds, moved = 0, np.array(np.inf)
-    while n_rounds < max_rounds and moved.max(initial=0.0) >= tol:
-        n_rounds += 1
-        found = _follow(glm, found, doubt)
-        updated = found.curvature.doubt(glm.design)
-        moved = abs(updated - doubt) / (1 + abs(doubt))
-        doubt = updated
-    return replace(found, n_iter=n_rounds), doubt
-
-
-def _follow(glm: GLM, found: Solution, doubt: np.ndarray) -> Solution:
-    """Let the mean follow a doubt that has changed, by a step of Newton's method.
-
-    The curvature lags behind by one round; where that does not do, it is computed anew.
-    """
-    gradient, _ = glm.gradient(found.u, doubt)
-    moved = found.u - found.curvature.solve(gradient)
-    gradient_there, rows = glm.gradient(moved, doubt)
-    left = _norm(gradient_there)
-    if not (left <= np.maximum(0.5 * _norm(gradient), 1e-9)).all():
-        return solve(glm, init=found.u, doubt=doubt, max_iter=1)
-    return Solution(moved, left, glm.factorize(rows), 1)
-
-
-def _posterior_of_rows(
-    glm: GLM, init: np.ndarray | None, doubt: np.ndarray | None, tol: float, max_rounds: int
-) -> tuple[Solution, np.ndarray]:
-    """Find the nearest Gaussian in the space of the rows, where they are fewer than the columns.
-
-    With C C' = A A', a problem with the design C has the same predictors. Its minimum says how far
-    each row pulls, and the pulls make the minimum of the problem itself, u = -A' pull.
-    """
-    root = cholesky_of_doubt(glm.design @ glm.design.mT)
-    if init is not None:
-        init = np.linalg.solve(root, glm.design @ init[..., None])[..., 0]
-    small = replace(glm, design=root)
-    found, doubt = gaussian_posterior(small, init=init, doubt=doubt, tol=tol, max_rounds=max_rounds)
-    mean, rows = glm.likelihood.slopes(small.eta(found.u), doubt)
-    pull = glm.weight * (mean - glm.y)
-    u = -(pull[..., None, :] @ glm.design)[..., 0, :]
-    return replace(found, u=u, curvature=glm.factorize(rows)), doubt
-
-
-def _norm(gradient: np.ndarray) -> np.ndarray:
+def norms(gradient: np.ndarray) -> np.ndarray:
     """Return the norm of each task's gradient, of shape (..., t)."""
     # Scaled, since a step that went much too far has a square that overflows.
     top = abs(gradient).max((-3, -1), initial=0.0)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
-from skcml.glm import GLM, gaussian_posterior, solve
+from skcml.glm import GLM, solve
 from skcml.least_squares import LeastSquares
 from skcml.likelihoods import Likelihood
+from skcml.nearest_gaussian import gaussian_posterior
 from skcml.problems.features import LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody

@@ -5,8 +5,8 @@ For group g with rows :math:`z` (a constant and the features), each logit has
 .. math:: \eta = z^\top (\omega + \Lambda u_g), \qquad u_g \sim N(0, I),
 
 and y has the likelihood's distribution given :math:`\eta`. The E-step is the Gaussian nearest to
-the posterior of :math:`u_g` (`skcml.glm.gaussian_posterior`). The M-step has the closed form of a
-linear mixed model for the covariance, and a Newton step for the fixed effects and for a scale of
+the posterior of :math:`u_g` (`skcml.nearest_gaussian`). The M-step has the closed form of a linear
+mixed model for the covariance, and a Newton step for the fixed effects and for a scale of
 each coefficient's random effect. The scales, and a mean of the random effects that is moved to the
 fixed ones, change nothing but the speed: EM alone takes hundreds of iterations to find a large
 variance (parameter expansion: Liu, Rubin and Wu, Biometrika 1998).
@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skcml.episodes import TaskRows, padded_chunks
-from skcml.glm import GLM, Solution, gaussian_posterior
+from skcml.glm import GLM, Solution
 from skcml.likelihoods import Likelihood
+from skcml.nearest_gaussian import gaussian_posterior
 from skcml.random_effects import (
     MixedModel,
     active_columns,

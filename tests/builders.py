@@ -7,6 +7,7 @@ import torch
 
 from skcml.datasets import make_sinusoid_tasks
 from skcml.episodes import Episode, TaskRows
+from skcml.glm import GLM
 from skcml.likelihoods import Bernoulli, Categorical, Poisson
 from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import HeadProblem
@@ -264,3 +265,20 @@ class Recorder:
     def on_step(self, step, theta, history):
         self.steps[-1].append((step, theta.copy()))
         return step == self.stop_at
+
+
+def draw_glm(kind, *, n_rows=5, n_columns=4, n_tasks=3, n_logits=3, seed=0, stack=()):
+    """Draw problems, with weights and a padded row; optionally a stack that shares y."""
+    rng = np.random.default_rng(seed)
+    shape = (*stack, n_logits, n_tasks, n_rows)
+    design, offset = rng.normal(size=(*shape, n_columns)), 0.3 * rng.normal(size=shape)
+    if kind == "categorical":
+        y = np.moveaxis(np.eye(n_logits)[rng.integers(n_logits, size=shape[-2:])], -1, 0)
+    elif kind == "poisson":
+        y = rng.poisson(1.5, size=shape[-3:]).astype(float)
+    else:
+        y = rng.integers(2, size=shape[-3:]).astype(float)
+    weight = rng.uniform(0.5, 2.0, (n_tasks, n_rows))
+    weight[0, -1] = 0.0
+    likelihood = {"bernoulli": Bernoulli, "poisson": Poisson, "categorical": Categorical}[kind]()
+    return GLM(likelihood, design, offset, y, weight)

@@ -20,8 +20,9 @@ import numpy as np
 
 from skcml.arrays import Array
 from skcml.episodes import Episode
-from skcml.glm import GLM, gaussian_posterior
+from skcml.glm import GLM
 from skcml.likelihoods import Likelihood
+from skcml.nearest_gaussian import gaussian_posterior
 from skcml.problems.base import Term
 from skcml.problems.features import Features, LinearHead, RowCotangents
 from skcml.problems.meta_params import MetaParams

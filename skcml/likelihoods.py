@@ -29,8 +29,8 @@ TINY = 1e-15
 # Quadrature for one predictor: exact for polynomials of degree 41.
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
-# Points for several predictors together.
-N_POINTS = 64
+# Points for several predictors together, on the way to a posterior and for what it predicts.
+N_POINTS, FINAL_POINTS = 64, 256
 
 
 class Likelihood(Protocol):
@@ -43,9 +43,12 @@ class Likelihood(Protocol):
         shape (..., n_tasks, n_rows, n_logits, n_logits), else of the shape of eta.
     metric : str
         Name of the negative log density under a predictive mean.
+    has_exposure : bool
+        Whether the weight of a row is an exposure, which multiplies its log density.
     """
 
     is_coupled: ClassVar[bool]
+    has_exposure: ClassVar[bool]
     metric: ClassVar[str]
 
     def nll(self, y: Array, eta: Array) -> Array:
@@ -88,6 +91,7 @@ class Bernoulli:
     """Two classes: y is 0 or 1, eta the log odds of 1."""
 
     is_coupled: ClassVar[bool] = False
+    has_exposure: ClassVar[bool] = False
     metric: ClassVar[str] = "log loss"
 
     def nll(self, y: Array, eta: Array) -> Array:
@@ -129,6 +133,7 @@ class Poisson:
     """Counts: y is 0 or more, eta the logarithm of the rate."""
 
     is_coupled: ClassVar[bool] = False
+    has_exposure: ClassVar[bool] = True
     metric: ClassVar[str] = "half deviance"
 
     def nll(self, y: Array, eta: Array) -> Array:
@@ -155,7 +160,7 @@ class Poisson:
         return rate, rate + rate**2 * np.expm1(np.minimum(doubt, MAX_LOG_RATE))
 
     def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Return minus half the deviance: rates of unequal exposure have no common density."""
+        """Return minus half the deviance, for an exposure of one."""
         return -(xlogy(y, y / np.maximum(mean, TINY)) - y + mean)
 
 
@@ -187,6 +192,7 @@ class Categorical:
     """Several classes: y is one-hot, eta holds a logit for each class."""
 
     is_coupled: ClassVar[bool] = True
+    has_exposure: ClassVar[bool] = False
     metric: ClassVar[str] = "log loss"
 
     def nll(self, y: Array, eta: Array) -> Array:
@@ -204,7 +210,7 @@ class Categorical:
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by quasi-random points."""
-        at = _points_about(eta, doubt)
+        at = _points_about(eta, doubt, N_POINTS)
         top = at.max(-2, keepdims=True)
         total = np.log(np.exp(at - top).sum(-2)) + top[..., 0, :]
         return total.mean(-1) * y.sum(-3) - (y * eta).sum(-3)
@@ -214,15 +220,13 @@ class Categorical:
         if doubt is None:
             p = self.mean(eta)
             return p, _spread(p, _outer(p))
-        at = _points_about(eta, doubt)
-        p = np.exp(at - at.max(-2, keepdims=True))
-        p /= p.sum(-2, keepdims=True)
+        p = _probabilities_about(eta, doubt, N_POINTS)
         mean = np.moveaxis(p.mean(-1), -1, -3)
         return mean, _spread(mean, p @ p.mT / N_POINTS)
 
     def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Likelihood`."""
-        p, _ = self.slopes(eta, doubt)
+        """See `Likelihood`; with more points, since here they are no step on the way."""
+        p = np.moveaxis(_probabilities_about(eta, doubt, FINAL_POINTS).mean(-1), -1, -3)
         return p, p * (1 - p)
 
     def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -230,10 +234,17 @@ class Categorical:
         return np.log(np.maximum((y * mean).sum(-2, keepdims=True), TINY))
 
 
-def _points_about(eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    """Return eta at each of the points, of shape (..., n_tasks, n_rows, n_logits, N_POINTS)."""
-    shift = cholesky_of_doubt(doubt) @ normal_points(eta.shape[-3]).T
+def _points_about(eta: np.ndarray, doubt: np.ndarray, n_points: int) -> np.ndarray:
+    """Return eta at each of the points, of shape (..., n_tasks, n_rows, n_logits, n_points)."""
+    shift = cholesky_of_doubt(doubt) @ normal_points(eta.shape[-3], n_points).T
     return np.moveaxis(eta, -3, -1)[..., None] + shift
+
+
+def _probabilities_about(eta: np.ndarray, doubt: np.ndarray, n_points: int) -> np.ndarray:
+    """Return the probabilities at each of the points, of the shape of `_points_about`."""
+    at = _points_about(eta, doubt, n_points)
+    p = np.exp(at - at.max(-2, keepdims=True))
+    return p / p.sum(-2, keepdims=True)
 
 
 def _log_factorial(y: Array) -> Array:
@@ -252,10 +263,10 @@ def cholesky_of_doubt(doubt: np.ndarray) -> np.ndarray:
 
 
 @cache
-def normal_points(dimension: int) -> np.ndarray:
-    """Return quasi-random points, always the same, of a standard normal: (N_POINTS, dimension)."""
+def normal_points(dimension: int, n_points: int = N_POINTS) -> np.ndarray:
+    """Return quasi-random points, always the same, of a standard normal: (n_points, dimension)."""
     sobol = stats.qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(0))
-    points = stats.norm.ppf(np.clip(sobol.random(N_POINTS // 2), 1e-9, 1 - 1e-9))
+    points = stats.norm.ppf(np.clip(sobol.random(n_points // 2), 1e-9, 1 - 1e-9))
     points = np.concatenate([points, -points])
     # Of mean zero as they are; of unit covariance too.
     return np.linalg.solve(np.linalg.cholesky(points.T @ points / len(points)), points.T).T

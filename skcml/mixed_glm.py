@@ -14,7 +14,7 @@ variance (parameter expansion: Liu, Rubin and Wu, Biometrika 1998).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +33,13 @@ from skcml.random_effects import (
 
 # Precision of the fixed effects' prior, so that classes that a column separates leave them finite.
 FIXED_PENALTY = 1e-2
-# Fixed effect, and standard deviation of a random one, of a column that varies by one, at most:
-# where a column, or the group, tells the classes apart, the likelihood knows no end.
-MAX_EFFECT, MAX_SPREAD = 100.0, 30.0
+# Fixed effect, and standard deviation of a random one, of a standardised column, at most: where a
+# column, or the group, tells the classes apart, the likelihood knows no end.
+MAX_EFFECT, MAX_SPREAD = 100.0, 8.0
+# A column whose deviation is below this share of its mean is constant.
+CONSTANT = 1e-9
+# How far from standardised is near enough.
+NEAR = 1.0
 # A scale moves by no more in one iteration.
 MAX_SCALING = 2.0
 # Added to the diagonal of a matrix whose diagonal is one.
@@ -73,10 +77,10 @@ def fit_mixed_glm(
     Parameters
     ----------
     tasks : TaskRows
-        Features standardised; y as the likelihood has it, one column for each logit.
+        y as the likelihood has it, one column for each logit.
     likelihood : Likelihood
     structure : {"full", "diagonal", "intercept"}, default="full"
-        Which coefficients vary between groups, and whether together.
+        Which coefficients of the columns, standardised, vary between groups, and whether together.
     shrinkage : float, default=2.0
         Pseudo-groups without correlation.
     max_iter : int, default=100
@@ -89,6 +93,7 @@ def fit_mixed_glm(
     list of MixedModel
         One for each logit.
     """
+    tasks, back = _standardised(tasks)
     chunks = [
         _Chunk(
             np.concatenate([np.ones((*rows.shape, 1)), tasks.X[rows]], axis=-1),
@@ -101,7 +106,6 @@ def fit_mixed_glm(
     n_logits, n_columns = tasks.y.shape[1], 1 + tasks.X.shape[1]
     spread = np.full(n_columns, 0.1)
     spread[0] = 0.5
-    reach = _reach(tasks)
     sigma = np.tile(restrict(np.diag(spread), structure), (n_logits, 1, 1))
     omega = np.zeros((n_logits, n_columns))
     starts: list[dict[str, Any]] = [{} for _ in chunks]
@@ -130,35 +134,48 @@ def fit_mixed_glm(
             updated = factor[c] @ spread[c] @ factor[c].T
             updated = restrict(scale[c][:, None] * updated * scale[c], structure)
             updated = shrink_to_diagonal(updated, tasks.n_tasks, shrinkage)
-            new_sigma[c] = _bounded(updated, MAX_SPREAD * reach)
+            new_sigma[c] = _bounded(updated)
         largest_entry = np.maximum(abs(sigma).max((1, 2)), 1e-30)
         moved = max(abs(step).max(), (abs(new_sigma - sigma).max((1, 2)) / largest_entry).max())
-        omega = np.clip(omega + step, -MAX_EFFECT * reach, MAX_EFFECT * reach)
+        omega = np.clip(omega + step, -MAX_EFFECT, MAX_EFFECT)
         sigma = new_sigma
         # Effects at their bounds have no estimate to come to rest at.
-        if moved < tol or (abs(omega) >= MAX_EFFECT * reach).any():
+        if moved < tol or (abs(omega) >= MAX_EFFECT).any():
             break
     return [
-        MixedModel(o, cholesky_psd(s), 1.0, structure, n_iter)
+        MixedModel(back @ o, cholesky_psd(back @ s @ back.T), 1.0, structure, n_iter)
         for o, s in zip(omega, sigma, strict=True)
     ]
 
 
-def _reach(tasks: TaskRows) -> np.ndarray:
-    """Return the coefficient of each column, (n_columns,), that moves the predictor by one.
+def _standardised(tasks: TaskRows) -> tuple[TaskRows, np.ndarray]:
+    """Return tasks with columns of mean zero and deviation one, and the way back.
 
-    An intercept may have to make up for columns that are far from zero.
+    Starts, bounds and steps are the same for every column, whatever its unit. Columns that were
+    standardised with more groups stay as they are: each coefficient varies by itself in the
+    coordinates in which it is looked at.
+
+    Returns
+    -------
+    tasks : TaskRows
+    back : ndarray of shape (n_columns, n_columns)
+        Turns coefficients of these columns, the intercept first, into those of the columns as they
+        came.
     """
     mean = np.average(tasks.X, axis=0, weights=tasks.weight)
     deviation = np.sqrt(np.average((tasks.X - mean) ** 2, axis=0, weights=tasks.weight))
-    slopes = 1 / np.maximum(deviation, np.where(abs(mean) > 0, 1e-9 * abs(mean), 1.0))
-    return np.append(1 + (slopes * abs(mean)).sum(), slopes)
+    deviation = np.where(deviation > CONSTANT * abs(mean), deviation, 1.0)
+    if (abs(mean) < NEAR * deviation).all() and (abs(np.log(deviation)) < NEAR).all():
+        return tasks, np.eye(1 + len(mean))
+    back = np.diag(np.append(1.0, 1 / deviation))
+    back[0, 1:] = -mean / deviation
+    return replace(tasks, X=(tasks.X - mean) / deviation), back
 
 
-def _bounded(sigma: np.ndarray, largest: np.ndarray) -> np.ndarray:
+def _bounded(sigma: np.ndarray) -> np.ndarray:
     """Return a covariance with its standard deviations lowered to a bound, correlations kept."""
     deviation = np.sqrt(np.maximum(sigma.diagonal(), 0.0))
-    share = np.minimum(largest / np.where(deviation > 0, deviation, largest), 1.0)
+    share = np.minimum(MAX_SPREAD / np.where(deviation > 0, deviation, MAX_SPREAD), 1.0)
     return share[:, None] * sigma * share
 
 

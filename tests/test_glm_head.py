@@ -63,6 +63,10 @@ def test_the_loss_is_the_mean_cost_of_query_rows(kind):
     eta = batch.mean_query + (batch.a_query @ phi[..., None])[..., 0]
     cost = problem.likelihood.nll(episode.y_query, eta)
     expected = [np.average(c, weights=w) for c, w in zip(cost, episode.w_query, strict=True)]
+    if kind == "poisson":
+        # A row of twice the exposure costs twice as much.
+        total = (episode.w_query * cost).sum(1)
+        expected = total / (episode.w_query > 0).sum(1)
     assert_allclose(problem.loss(phi, theta, batch), expected)
     nothing = dataclasses.replace(episode, w_query=0 * episode.w_query)
     assert (problem.loss(phi, theta, problem.embed(theta, nothing)) == 0).all()

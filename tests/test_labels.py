@@ -10,7 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 
-from skcml.estimators._labels import class_factors, read_labels
+from skcml.estimators._inputs import Targets
+from skcml.estimators._labels import check_class_weight, class_factors, read_labels
 
 NAMES = ["dog", "cat", "dog", "emu"]
 CODES = [1, 0, 1, 2]
@@ -186,3 +187,12 @@ def test_a_weight_is_a_number_of_rows_to_the_balance():
 def test_bad_factors_are_named(factor):
     with pytest.raises(ValueError, match="class_weight of 'dog' must be a number between 0 and 1e"):
         class_factors({"cat": 1.0, "dog": factor}, CLASSES, np.array(CODES))
+
+
+def test_weights_of_classes_that_there_are_not_are_refused():
+    targets = Targets(1, True, np.array(["a", "b"]))
+    with pytest.raises(ValueError, match="class_weight names 'c', which y does not hold"):
+        check_class_weight({"a": 2.0, "c": 1.0}, targets)
+    check_class_weight({"a": 2.0}, targets)
+    check_class_weight("balanced", targets)
+    check_class_weight(None, targets)

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from skcml.episodes import TaskRows
 from skcml.likelihoods import Bernoulli, Categorical, Poisson
-from skcml.mixed_glm import MAX_EFFECT, MAX_SPREAD, _bounded, _reach, fit_mixed_glm
+from skcml.mixed_glm import MAX_EFFECT, MAX_SPREAD, _bounded, _standardised, fit_mixed_glm
 
 NODES = np.linspace(-5, 5, 201)
 WEIGHTS = stats.norm.pdf(NODES) * 0.05
@@ -207,38 +207,48 @@ def test_the_same_data_give_the_same_bits():
 # --- bounds
 
 
-def test_reach_is_the_coefficient_that_moves_the_predictor_by_one():
+def test_standardised_columns_and_the_way_back():
     rng = np.random.default_rng(0)
-    X = np.column_stack([rng.normal(5.0, 2.0, 50), rng.normal(0.0, 1e-3, 50), np.zeros(50)])
-    weight = rng.uniform(0.5, 2.0, 50)
-    reach = _reach(TaskRows(X, np.zeros((50, 1)), weight, np.array([0, 50])))
-    mean = np.average(X, axis=0, weights=weight)
-    deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
-    assert_allclose(reach[1:3], 1 / deviation[:2])
-    assert reach[3] == 1.0
-    # The intercept makes up for columns that are far from zero.
-    assert reach[0] == pytest.approx(1 + (abs(mean) * reach[1:]).sum())
+    X = np.column_stack([rng.normal(2010.0, 5.0, 50), rng.normal(0.0, 1e-3, 50), np.full(50, 1e8)])
+    tasks = TaskRows(X, np.zeros((50, 1)), rng.uniform(0.5, 2.0, 50), np.array([0, 50]))
+    found, back = _standardised(tasks)
+    assert_allclose(np.average(found.X, axis=0, weights=tasks.weight), 0.0, atol=1e-6)
+    spread = np.average(found.X**2, axis=0, weights=tasks.weight)
+    assert_allclose(spread, [1.0, 1.0, 0.0], atol=1e-6)
+    coefficients = rng.normal(size=4)
+    raw = back @ coefficients
+    assert_allclose(
+        raw[0] + X @ raw[1:], coefficients[0] + found.X @ coefficients[1:], rtol=1e-6, atol=1e-6
+    )
 
 
-def test_a_constant_column_has_a_bounded_reach():
-    X = np.full((20, 1), 1e8)
-    reach = _reach(TaskRows(X, np.zeros((20, 1)), np.ones(20), np.array([0, 20])))
-    assert np.isfinite(reach).all()
-    assert reach[1] <= 10.0
+@pytest.mark.parametrize("kind", ["bernoulli", "poisson"])
+def test_a_column_in_other_units_has_coefficients_in_other_units(kind):
+    tasks = draw(kind, n_tasks=30)
+    likelihood = Bernoulli() if kind == "bernoulli" else Poisson()
+    means, covariances = [], []
+    for X in (2010 + 5 * tasks.X, 0.01 * tasks.X - 3):
+        (model,) = fit_mixed_glm(dataclasses.replace(tasks, X=X), likelihood)
+        z = np.column_stack([np.ones(len(X)), X])
+        means.append(z @ model.omega)
+        covariances.append(z @ model.factor @ model.factor.T @ z.T)
+    assert_allclose(means[1], means[0], atol=1e-6)
+    assert_allclose(covariances[1], covariances[0], atol=1e-4)
 
 
 def test_deviations_are_lowered_to_their_bounds_and_correlations_kept():
     half = np.random.default_rng(0).normal(size=(3, 5))
     sigma = half @ half.T
     deviation = np.sqrt(sigma.diagonal())
-    largest = deviation * [0.5, 2.0, 1.0]
-    found = _bounded(sigma, largest)
-    assert_allclose(np.sqrt(found.diagonal()), deviation * [0.5, 1.0, 1.0])
+    scale = 2 * MAX_SPREAD / deviation.max()
+    sigma, deviation = sigma * scale**2, deviation * scale
+    found = _bounded(sigma)
+    assert_allclose(np.sqrt(found.diagonal()), np.minimum(deviation, MAX_SPREAD))
     correlation = sigma / np.outer(deviation, deviation)
     scale = np.sqrt(found.diagonal())
     assert_allclose(found / np.outer(scale, scale), correlation)
-    assert_array_equal(_bounded(sigma, 10 * deviation), sigma)
-    assert_array_equal(_bounded(np.zeros((2, 2)), np.ones(2)), np.zeros((2, 2)))
+    assert_array_equal(_bounded(sigma / 100), sigma / 100)
+    assert_array_equal(_bounded(np.zeros((2, 2))), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical()])
@@ -248,9 +258,10 @@ def test_groups_of_one_class_each_have_effects_within_bounds(likelihood):
     if likelihood.is_coupled:
         y = np.hstack([y, 1 - y])
     models = fit_mixed_glm(dataclasses.replace(tasks, y=y), likelihood)
-    reach = _reach(tasks)
+    _, back = _standardised(tasks)
+    there = np.linalg.inv(back)
     for model in models:
-        assert (abs(model.omega) <= MAX_EFFECT * reach).all()
-        deviation = np.sqrt((model.factor**2).sum(1))
-        assert (deviation <= MAX_SPREAD * reach * (1 + 1e-6)).all()
+        assert (abs(there @ model.omega) <= MAX_EFFECT * (1 + 1e-6)).all()
+        deviation = np.sqrt(((there @ model.factor) ** 2).sum(1))
+        assert (deviation <= MAX_SPREAD * (1 + 1e-6)).all()
         assert deviation[0] > 1  # the group tells the class

@@ -261,9 +261,10 @@ def test_named_class_weights_are_offsets_and_balanced_ones_are_weights():
     assert_array_equal(named.weights[0], plain.weights[0])
     assert_allclose(named.offset, np.log(np.maximum(factors, 1e-300)))
     assert plain.offset is None
-    balanced = dataclasses.replace(state, params=state.params | {"class_weight": "balanced"})
     factors = np.array([1.0, 2.0, 3.0, 1.0, 1.0, 0.5])
-    found = balanced.adapt(rows_to_adapt(class_weight=factors), 1.0)
+    rows = rows_to_adapt(class_weight=factors)
+    balanced = dataclasses.replace(rows.targets, is_balanced=True)
+    found = state.adapt(dataclasses.replace(rows, targets=balanced), 1.0)
     expected = state.adapt(rows_to_adapt(weight=np.repeat(factors, 8)), 1.0)
     assert found.offset is None
     assert_allclose(found.weights[0], expected.weights[0], rtol=1e-9)

@@ -63,7 +63,7 @@ def test_classes_have_a_mixed_model_for_each_logit():
     (alone,) = family.fit_mixed(tasks, ("full",), reml=True)["full"]
     (longer,) = fit_mixed_glm(tasks, Bernoulli(), shrinkage=0.0, max_iter=1000, tol=1e-6)
     spread, exact = (model.factor @ model.factor.T for model in (alone, longer))
-    assert abs(spread - exact).max() < 0.02 * exact.max()
+    assert abs(spread - exact).max() < 0.05 * exact.max()
     assert abs(alone.factor - found["full"][0].factor).max() > 1e-2
 
 

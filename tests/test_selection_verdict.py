@@ -24,6 +24,7 @@ def judgement(y, linear, network, *, pooled=9.0, variance=1.0, group=None, struc
     return Judgement(
         y=y,
         weight=np.ones(y.shape[1]),
+        exposure=np.ones(y.shape[1]),
         group=group,
         n_groups=group.max() + 1,
         pooled=densities(pooled),

@@ -117,7 +117,11 @@ class Adapted:
                 mean[:, rows], spread = blend.predict(X[rows], codes[rows], variance=variance)
                 if variance:
                     total[:, rows] = spread
-        scale = self.scaling.y_scale[:, None]
+        scale, rate = self.scaling.y_scale[:, None], self.scaling.rate
+        if rate != 1 and variance:
+            # The spread of the rate, and of a count about it.
+            total = rate**2 * np.maximum(total - mean, 0.0) + rate * mean
+        mean = rate * mean
         mean = mean * scale + self.scaling.y_mean[:, None]
         if not variance:
             return mean, None

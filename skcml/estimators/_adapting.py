@@ -9,7 +9,7 @@ import numpy as np
 
 from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted, Blend
-from skcml.estimators._inputs import Rows, Targets
+from skcml.estimators._inputs import MAX_SIZE, Rows, Targets
 from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
@@ -34,19 +34,23 @@ class AdaptedTasks(Protocol):
 
 
 def scaling_of(rows: Rows, likelihood: Likelihood | None, *, standardize: bool) -> Scaling:
-    """Return how features are standardised, and numbers; classes and counts stay as they are."""
+    """Return how features are standardised, and numbers; counts are divided by their mean."""
     y, weight = rows.outputs, rows.weight
     if weight is not None and not weight.any():
         raise ValueError(
             "class_weight leaves no row with a weight above zero: give a class that y has, of rows "
             "that sample_weight keeps, a weight above zero."
         )
-    if not standardize:
-        return Scaling.none(rows.X.shape[1], y.shape[1])
-    scaling = Scaling.fit(rows.X, y, weight)
-    if likelihood is None:
+    scaling = Scaling.none(rows.X.shape[1], y.shape[1])
+    if standardize:
+        fitted = Scaling.fit(rows.X, y, weight)
+        scaling = replace(scaling, x_mean=fitted.x_mean, x_scale=fitted.x_scale)
+        if likelihood is None:
+            return fitted
+    if likelihood is None or not likelihood.has_exposure:
         return scaling
-    return replace(scaling, y_mean=np.zeros(y.shape[1]), y_scale=np.ones(y.shape[1]))
+    rate = float(np.average(y[:, 0], weights=weight))
+    return replace(scaling, rate=max(rate, 1 / MAX_SIZE) if rate > 0 else 1.0)
 
 
 def task_rows(
@@ -60,7 +64,8 @@ def task_rows(
     X, y, weight = scaling.features(rows.X), scaling.outputs(rows.outputs), rows.weight
     if weight is None:
         weight = np.ones(n_rows)
-    elif not weight.all():
+    weight = weight * scaling.rate
+    if not weight.all():
         keep = weight > 0
         X, y, weight, codes = X[keep], y[keep], weight[keep], codes[keep]
     if index is None:

@@ -12,6 +12,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
+from skcml.estimators._meta_options import solver_of
 from skcml.estimators._meta_state import MetaState, check_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
@@ -167,7 +168,9 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _adapt_without_meta_fit(self, rows: Rows) -> AdaptedTasks:
-        likelihood = self._family(rows).likelihood
+        family = self._family(rows)
+        solver_of(self, family)  # refuses one that does not fit
+        likelihood = family.likelihood
         scaling = scaling_of(rows, likelihood, standardize=self.standardize)
         tasks, index = task_rows(rows, scaling)
         return adapt_ridge(

@@ -36,12 +36,15 @@ class Targets:
         Labels of the classes, sorted; None for numbers and counts.
     class_weight : ndarray of shape (n_classes,) or None
         Factor on the weights of each class's rows.
+    is_balanced : bool
+        Whether it gives every class the same total.
     """
 
     n_outputs: int
     is_flat: bool
     classes: np.ndarray | None = None
     class_weight: np.ndarray | None = None
+    is_balanced: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
-from skcml.estimators._inputs import MAX_SIZE, refuse_dates
+from skcml.estimators._inputs import MAX_SIZE, Targets, refuse_dates
 
 MAX_SHOWN = 10
 
@@ -38,6 +38,11 @@ def read_labels(
             f"{name} has {len(labels)} rows, but X{suffix} has {n_samples}; pass one for each row."
         )
     _refuse_missing(labels, name)
+    if labels.dtype.kind == "O" and len({type(label) for label in labels}) == 1:
+        # What pandas makes of nullable integers and booleans, for instance.
+        labels = np.asarray(labels.tolist())
+    if labels.dtype.kind == "O" and len({isinstance(label, str) for label in labels}) == 2:
+        raise TypeError(f"{name} mixes labels that cannot be compared: make all of them strings.")
     try:
         with warnings.catch_warnings():
             # That most labels are unique is what one example of each class looks like.
@@ -122,7 +127,8 @@ def _places(found: np.ndarray, known: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} holds {_listed(new)}, which meta_fit has not seen; it has seen "
             f"{_listed(known.tolist())}. Leave these rows out, or call meta_fit with rows of every "
-            "class; where each group has classes of its own, with classes='exchangeable'."
+            "class; where each group has classes of its own, with classes='exchangeable'. Some "
+            "tools number the classes before they call fit: number them before meta_fit, too."
         )
     return np.array([index[label] for label in found.tolist()], dtype=np.intp)
 
@@ -158,3 +164,16 @@ def class_factors(
                 f"{factor!r}."
             )
     return np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
+
+
+def check_class_weight(class_weight: Any, targets: Targets) -> None:
+    """Refuse weights of classes that there are not."""
+    if not isinstance(class_weight, dict) or targets.classes is None:
+        return
+    labels = targets.classes.tolist()
+    unknown = [label for label in class_weight if label not in labels]
+    if unknown:
+        raise ValueError(
+            f"class_weight names {_listed(unknown)}, which y does not hold; it holds "
+            f"{_listed(labels)}."
+        )

@@ -33,7 +33,7 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
         rule=Contrastive(estimator.scheme, estimator.beta),
-        solver=_solver_of(estimator, family),
+        solver=solver_of(estimator, family),
         meta_loss=meta_loss_of(estimator, family),
         n_shots=shots(estimator.n_shots),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
@@ -49,7 +49,7 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     )
 
 
-def _solver_of(estimator: BaseEstimator, family: Family) -> InnerSolver:
+def solver_of(estimator: BaseEstimator, family: Family) -> InnerSolver:
     """Return the solver of a head's energy: quadratic for numbers, else convex."""
     fits = "closed_form" if family.likelihood is None else "newton"
     if estimator.solver not in ("auto", fits):

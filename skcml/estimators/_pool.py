@@ -98,7 +98,7 @@ class PoolState:
         # Of a model without an intercept, named weights of classes move the odds; balanced ones
         # give the rows of each class the same say.
         factor, offset = rows.targets.class_weight, None
-        is_balanced = isinstance(self.params["class_weight"], str)
+        is_balanced = rows.targets.is_balanced
         if factor is not None and not is_balanced:
             offset = np.log(np.maximum(factor, SMALLEST))
         pool, label, index = pool_of(rows, rows.weight if is_balanced else rows.given_weight)
@@ -173,6 +173,7 @@ def learn_pool(
             )
     rng = np.random.default_rng(check_random_state(estimator.random_state).randint(2**31))
     params = watched_params(estimator)
+    del params["class_weight"]  # names classes of `fit`
 
     def state_of(learned: LearnedClasses) -> PoolState:
         return PoolState(learned, params, pool.n_classes, len(rows.X))

@@ -20,12 +20,16 @@ class Scaling:
     ----------
     x_mean, x_scale : ndarray of shape (n_features,)
     y_mean, y_scale : ndarray of shape (n_outputs,)
+    rate : float
+        Of counts, the mean: they are divided by it, and weights, which are exposures, multiplied,
+        so that nothing depends on the unit of exposure. One for all else.
     """
 
     x_mean: np.ndarray
     x_scale: np.ndarray
     y_mean: np.ndarray
     y_scale: np.ndarray
+    rate: float = 1.0
 
     @classmethod
     def fit(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Scaling:
@@ -49,7 +53,7 @@ class Scaling:
 
     def outputs(self, y: np.ndarray) -> np.ndarray:
         """Standardise outputs, of shape (n_rows, n_outputs)."""
-        return (y - self.y_mean) / self.y_scale
+        return (y - self.y_mean) / self.y_scale / self.rate
 
     def coefficients(self, standardised: np.ndarray) -> np.ndarray:
         """Translate linear coefficients, the intercept first, into users' units.
@@ -60,6 +64,7 @@ class Scaling:
         """
         slopes = standardised[..., 1:] * self.y_scale[:, None] / self.x_scale
         intercept = self.y_mean + self.y_scale * standardised[..., 0] - slopes @ self.x_mean
+        intercept = intercept + np.log(self.rate)
         return np.concatenate([intercept[..., None], slopes], axis=-1)
 
     def coefficient_map(self, output: int) -> np.ndarray:

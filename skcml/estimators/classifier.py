@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skcml.estimators._base import BaseCML
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets
-from skcml.estimators._labels import class_factors, read_labels
+from skcml.estimators._labels import check_class_weight, class_factors, read_labels
 from skcml.estimators._meta_state import MetaState
 from skcml.estimators._pool import are_exchangeable, learn_pool
 from skcml.likelihoods import Bernoulli, Categorical
@@ -61,7 +61,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         Factor on the weight of each class's rows, one for those not named. "balanced" gives every
         class the same total, over the rows of `meta_fit` for shared classes, of `fit` for others.
         Exchangeable classes have no intercept that could learn such a factor: a dict multiplies
-        their odds instead.
+        their odds instead, and may be set between `meta_fit` and `fit`.
     model : {"head"}, default="head"
         Which parameters are adapted: the linear head.
     hidden_layer_sizes : array-like of int, default=(32,)
@@ -375,6 +375,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
     def _learn(self, rows: Rows, validation: Rows | None, data: dict[str, Any]) -> MetaState:
         if are_exchangeable(self.classes, rows):
             return learn_pool(self, rows, validation, data)
+        check_class_weight(self.class_weight, rows.targets)
         return learn_groups(self, self._family(rows), rows, validation, data)
 
     def _read_targets(
@@ -395,7 +396,8 @@ class CMLClassifier(ClassifierMixin, BaseCML):
                 "rows of at least two classes."
             )
         factors = class_factors(self.class_weight, labels, codes, weight)
-        return codes[:, None], Targets(1, True, labels, factors)
+        is_balanced = isinstance(self.class_weight, str)
+        return codes[:, None], Targets(1, True, labels, factors, is_balanced)
 
     def _targets_in_common(self, rows: Rows) -> Targets | None:
         return None if are_exchangeable(self.classes, rows) else rows.targets

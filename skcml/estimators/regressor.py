@@ -119,8 +119,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
         without.
     meta_gain_ : dict of str to float, or None
         Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
-        ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture.
-        None where no group was held out.
+        ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture. Of
+        counts half the mean deviance, for an exposure that makes their mean one. None where no
+        group was held out.
     meta_history_ : list of dict
         One per descent: ``loss`` of each meta-step, ``validation_step``, ``validation_loss``,
         ``best_step``.
@@ -326,7 +327,10 @@ class CMLRegressor(RegressorMixin, BaseCML):
         if self.loss == "poisson":
             # A rate may be so low that it is zero in float64.
             rates = np.maximum(predicted, TINY)
-            return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
+            try:
+                return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
+            except ZeroDivisionError:  # there is no deviance to explain
+                return 0.0
         return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def _read_targets(

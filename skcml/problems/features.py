@@ -34,7 +34,8 @@ class Features:
     mean_support, mean_query : array of shape (n_outputs, n_tasks, S or Q)
         Prior mean of the linear predictor.
     w_support, w_query : array of shape (n_tasks, S or Q)
-        Row weights; those of the query sum to one in each task (to zero if all are zero).
+        Row weights; those of the query sum to one in each task (to zero if all are zero), or are
+        exposures divided by the number of rows.
     """
 
     z: Array
@@ -114,7 +115,10 @@ class LinearHead:
         whitened = z @ theta["factor"]
         mean = (z @ theta["omega"][..., None])[..., 0]
         support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
-        total = episode.w_query.sum(-1)[:, None]
+        counted = episode.w_query
+        if self.likelihood is not None and self.likelihood.has_exposure:
+            counted = 1.0 * (counted > 0)  # a row of a long exposure says more, not the same
+        total = counted.sum(-1)[:, None]
         # Every length by its name: an episode may have no support row.
         return Features(
             z=z,

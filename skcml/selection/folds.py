@@ -53,6 +53,8 @@ class Judgement:
     ----------
     y : ndarray of shape (n_outputs, n_rows)
     weight : ndarray of shape (n_rows,)
+    exposure : ndarray of shape (n_rows,)
+        Factor on the log density of each row; ones but for counts.
     group : ndarray of shape (n_rows,), int
     n_groups : int
     pooled : Densities
@@ -64,6 +66,7 @@ class Judgement:
 
     y: np.ndarray
     weight: np.ndarray
+    exposure: np.ndarray
     group: np.ndarray
     n_groups: int
     pooled: Densities
@@ -74,7 +77,7 @@ class Judgement:
     def score(self, structure: str) -> float:
         """Return the mean held-out log density of the mixed model with a structure."""
         log_density = self.linear[structure].log_density(self.y).mean((0, 1))
-        return float(np.average(log_density, weights=self.weight))
+        return float(np.average(log_density, weights=self.weight * self.exposure))
 
     def members(self, structure: str) -> dict[str, Densities]:
         """Return the predictions by member of the mixture, those that there are."""
@@ -225,9 +228,12 @@ def _judge_simple(
 ) -> Judgement:
     """Predict held-out rows by all members but the network."""
     problem = linear_problem(held_out.x.shape[1], len(held_out.y), options)
+    likelihood = options.family.likelihood
+    has_exposure = likelihood is not None and likelihood.has_exposure
     return Judgement(
         y=held_out.y,
-        weight=held_out.weight,
+        weight=held_out.row_weight if has_exposure else held_out.weight,
+        exposure=held_out.exposure if has_exposure else np.ones(len(held_out.x)),
         group=held_out.group,
         n_groups=held_out.n_groups,
         pooled=prior_densities(pooled, held_out),

@@ -93,6 +93,21 @@ class HeldOut:
         )
 
     @property
+    def row_weight(self) -> np.ndarray:
+        """Weight of each query row, of shape (n_rows,), as if all rows of a group had the same."""
+        return np.concatenate(
+            [
+                ((e.w_query > 0) / (e.w_query > 0).sum(1)[:, None])[e.w_query > 0]
+                for e in self.episodes
+            ]
+        )
+
+    @property
+    def exposure(self) -> np.ndarray:
+        """Weight of each query row as it came, of shape (n_rows,)."""
+        return np.concatenate([e.w_query[e.w_query > 0] for e in self.episodes])
+
+    @property
     def group(self) -> np.ndarray:
         """Number of each query row's group, of shape (n_rows,), from 0 upwards."""
         parts, first = [], 0

@@ -48,7 +48,7 @@ def weigh(
         "final": final,
     }
     y = np.concatenate([j.y for j in known], axis=1)
-    weight = np.concatenate([j.weight for j in known])
+    weight = np.concatenate([j.weight * j.exposure for j in known])
     gain = {
         name: family.error(y, np.concatenate(parts, axis=1), weight)
         for name, parts in predictions.items()
@@ -103,7 +103,7 @@ def member_weights(
         group.append(first + j.group)
         first += j.n_groups
     log_density = [
-        np.concatenate([found[name].log_density(j.y) for name in names])
+        np.concatenate([j.exposure * found[name].log_density(j.y) for name in names])
         for j, found in zip(judgements, members, strict=True)
     ]
     shares = stacking_weights(

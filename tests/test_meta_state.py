@@ -200,8 +200,15 @@ def test_every_parameter_of_a_classifier_is_looked_at_here():
     assert set(OTHER_OF_CLASSES) == set(CMLClassifier().get_params())
 
 
-@pytest.mark.parametrize("make", [a_pool, shared])
-@pytest.mark.parametrize("name", sorted(set(OTHER_OF_CLASSES) - READ_BY_FIT - UNREAD_BY_FIT))
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make, name)
+        for make in (a_pool, shared)
+        for name in sorted(set(OTHER_OF_CLASSES) - READ_BY_FIT - UNREAD_BY_FIT)
+        if (make, name) != (a_pool, "class_weight")
+    ],
+)
 def test_what_shaped_meta_fit_of_classes_may_not_change(name, make):
     estimator, adapt = make()
     value, before = getattr(estimator, name), adapt()
@@ -219,6 +226,16 @@ def test_the_rest_of_a_classifier_may_change(name, make):
     before = adapt()
     estimator.set_params(**{name: OTHER_OF_CLASSES[name]})
     assert np.array_equal(adapt(), before) == (name != "prior_strength")
+
+
+def test_new_classes_may_have_new_weights():
+    estimator, adapt = a_pool()
+    before = adapt()
+    label = POOL[1][0]
+    heavier = estimator.set_params(class_weight={label: 5.0}) and adapt()
+    place = list(estimator.classes_).index(label)
+    odds = [p[:, place] / (1 - p[:, place]) for p in (before, heavier)]
+    np.testing.assert_allclose(odds[1], 5 * odds[0], rtol=1e-6)
 
 
 def test_a_class_weight_changed_in_place_is_found():

@@ -162,7 +162,9 @@ def test_a_rate_with_its_exposure_is_the_count_spread_over_it():
         assert_allclose(found, both(new().fit(x, y, groups=groups), X, groups=GROUPS), rtol=2e-3)
 
 
-def test_rates_with_their_exposures_have_the_mixed_model_of_counts_spread_over_them():
+def test_rates_with_their_exposures_have_the_mixed_model_of_counts_spread_over_them(monkeypatch):
+    # Counts that are spread evenly do not scatter.
+    monkeypatch.setattr("skcml.estimators._groups.dispersion", lambda tasks: 1.0)
     x, y, groups = spread(X, Y, GROUPS)
     rates = mixed().meta_fit(X, Y / EXPOSURE, groups=GROUPS, sample_weight=EXPOSURE)
     assert_allclose(both(rates, X), both(mixed().meta_fit(x, y, groups=groups), X), rtol=1e-3)
@@ -357,3 +359,21 @@ def test_no_row_is_in_the_file():
     scaling = estimator._meta.scaling
     values = np.concatenate([X, NEW_X, scaling.features(X), scaling.features(NEW_X)]).ravel()
     assert not any(value.tobytes() in blob for value in values)
+
+
+def test_noise_in_proportion_to_the_count_is_not_followed():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 10)
+    x = rng.normal(size=(600, 2))
+    rate = 100 * np.exp(0.3 * x[:, 0] + 0.4 * rng.normal(size=60)[groups])
+    y = rng.poisson(rate * rng.gamma(3, 1 / 3, size=600)).astype(float)
+    estimator = mixed().meta_fit(x[:400], y[:400], groups=groups[:400])
+    summary = estimator.prior_summary(as_frame=False)
+    assert 20 < summary.dispersion < 50
+    assert estimator.prior_summary().attrs["dispersion"] == summary.dispersion
+    early = (np.arange(600) % 10 < 4) & (groups >= 40)
+    later = ~early & (groups >= 40)
+    estimator.fit(x[early], y[early], groups=groups[early])
+    assert estimator.score(x[later], y[later], groups=groups[later]) > 0.1
+    low, high = estimator.predict_quantiles(x[later], [0.05, 0.95], groups=groups[later]).T
+    assert 0.8 < ((low <= y[later]) & (y[later] <= high)).mean() < 0.97

@@ -118,9 +118,10 @@ class Adapted:
                 if variance:
                     total[:, rows] = spread
         scale, rate = self.scaling.y_scale[:, None], self.scaling.rate
-        if rate != 1 and variance:
+        if self.scaling.is_of_counts and variance:
             # The spread of the rate, and of a count about it.
-            total = rate**2 * np.maximum(total - mean, 0.0) + rate * mean
+            about = self.scaling.dispersion * rate * mean
+            total = rate**2 * np.maximum(total - mean, 0.0) + about
         mean = rate * mean
         mean = mean * scale + self.scaling.y_mean[:, None]
         if not variance:

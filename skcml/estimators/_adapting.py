@@ -64,7 +64,7 @@ def task_rows(
     X, y, weight = scaling.features(rows.X), scaling.outputs(rows.outputs), rows.weight
     if weight is None:
         weight = np.ones(n_rows)
-    weight = weight * scaling.rate
+    weight = weight * (scaling.rate / scaling.dispersion)
     if not weight.all():
         keep = weight > 0
         X, y, weight, codes = X[keep], y[keep], weight[keep], codes[keep]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
+from skcml.dispersion import dispersion
 from skcml.episodes import TaskRows
 from skcml.estimators._adapting import scaling_of, task_rows
 from skcml.estimators._inputs import Rows
@@ -61,6 +65,10 @@ def learn_groups(
     tasks, _ = task_rows(rows, scaling)
     tasks = tasks.subset(np.flatnonzero(tasks.sizes))
     check_tasks(tasks)
+    if family.likelihood is not None and family.likelihood.has_exposure:
+        with _in_float64(estimator):
+            scaling = replace(scaling, dispersion=dispersion(tasks))
+        tasks = replace(tasks, weight=tasks.weight / scaling.dispersion)
     if options.is_reml:
         warn_of_few_rows(tasks)
     warn_of_many_logits(tasks, family)
@@ -84,18 +92,25 @@ def learn_groups(
             return state_of(snapshot(mixed, theta, options)).attributes()
 
         progress = CallbackProgress(estimator, context, options.meta_max_iter, data, attributes)
+    with _in_float64(estimator):
+        learned = learn(tasks, judges, options, rng, progress)
+    if progress is not None:
+        progress.end()
+    return state_of(learned)
+
+
+@contextmanager
+def _in_float64(estimator: BaseEstimator) -> Iterator[None]:
+    """Compute on one thread, and say what to do about numbers that are too far apart."""
     try:
         with threadpool_limits(1):
-            learned = learn(tasks, judges, options, rng, progress)
+            yield
     except np.linalg.LinAlgError as error:
         advice = "" if estimator.standardize else ", or set standardize=True"
         raise ValueError(
             "The columns of X, y or sample_weight differ too much in scale for float64 "
             f"({error}): rescale them{advice}."
         ) from error
-    if progress is not None:
-        progress.end()
-    return state_of(learned)
 
 
 def _validation_tasks(rows: Rows, scaling: Scaling) -> TaskRows:

@@ -134,7 +134,10 @@ class GroupsState:
             covariance_structure=mixed[0].structure,
             network_weight=self.learned.known.share("networks").copy(),
         )
-        if self.learned.members["mixed_model"].likelihood is None:
+        likelihood = self.learned.members["mixed_model"].likelihood
+        if likelihood is not None and likelihood.has_exposure:
+            summary.dispersion = scaling.dispersion
+        if likelihood is None:
             summary.noise_sd = np.sqrt([model.noise for model in mixed]) * scaling.y_scale
         return summary
 

@@ -23,6 +23,8 @@ class Scaling:
     rate : float
         Of counts, the mean: they are divided by it, and weights, which are exposures, multiplied,
         so that nothing depends on the unit of exposure. One for all else.
+    dispersion : float
+        Of counts, the variance over the mean, by which weights are divided. One for all else.
     """
 
     x_mean: np.ndarray
@@ -30,6 +32,7 @@ class Scaling:
     y_mean: np.ndarray
     y_scale: np.ndarray
     rate: float = 1.0
+    dispersion: float = 1.0
 
     @classmethod
     def fit(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Scaling:
@@ -46,6 +49,11 @@ class Scaling:
         return cls(
             np.zeros(n_features), np.ones(n_features), np.zeros(n_outputs), np.ones(n_outputs)
         )
+
+    @property
+    def is_of_counts(self) -> bool:
+        """Whether counts have been scaled."""
+        return self.rate != 1 or self.dispersion != 1
 
     def features(self, X: np.ndarray) -> np.ndarray:
         """Standardise features."""

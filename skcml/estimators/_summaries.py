@@ -75,7 +75,8 @@ class SummariesMixin:
             The Bunch holds ``mean`` and ``sd_between_groups`` of shape
             (n_outputs, n_coefficients), ``correlation`` of shape
             (n_outputs, n_coefficients, n_coefficients), ``network_weight`` of shape (n_outputs,),
-            ``covariance_structure`` and, for numbers, ``noise_sd`` of shape (n_outputs,). The frame
+            ``covariance_structure`` for numbers ``noise_sd`` of shape (n_outputs,), and for counts
+            ``dispersion``, their variance over their mean within a group. The frame
             holds the noise in its ``attrs``, and ``"log_odds_of"``, the second of two classes.
             Coefficients of classes are those of log odds, or of a
             logit for each of several classes; of counts those of the logarithmic mean.
@@ -97,6 +98,8 @@ class SummariesMixin:
         for name in ("noise_sd", "network_weight"):
             if name in summary:
                 frame.attrs[name] = summary[name].tolist()
+        if "dispersion" in summary:
+            frame.attrs["dispersion"] = summary.dispersion
         frame.attrs["covariance_structure"] = summary.covariance_structure
         if len(getattr(self, "classes_", ())) == 2:
             frame.attrs["log_odds_of"] = self.classes_.tolist()[1]

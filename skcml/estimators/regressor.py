@@ -46,9 +46,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
     loss : {"squared_error", "poisson"}, default="squared_error"
         "poisson" is for counts: y is zero or more, its logarithmic mean is linear in the features,
         and predictions are means; there is one output. With unequal exposure, y is the count
-        divided by the exposure and ``sample_weight`` the exposure. Counts are taken to scatter as
-        Poisson counts do; where they scatter much more, take the logarithm of one plus the count
-        and the squared error.
+        divided by the exposure and ``sample_weight`` the exposure. Counts may scatter more than
+        Poisson counts do: `meta_fit` estimates their variance over their mean.
     hidden_layer_sizes : array-like of int, default=(32,)
         Sizes of the hidden layers whose last is added to the inputs as features. With ``()`` and
         ``meta_max_iter=0`` the model is the linear mixed model, fitted by REML.

@@ -868,7 +868,7 @@ def test_nothing_is_lost_by_a_call_that_fails(setting, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("skcml.heads.Heads.adapt", interrupt)
-    monkeypatch.setattr("skcml.estimators._pool.adapt_classes", interrupt)
+    monkeypatch.setattr("skcml.estimators._pool.adapt_tasks", interrupt)
     monkeypatch.setattr("skcml.estimators._pool.learn_classes", interrupt)
     y = estimator.classes_[np.arange(len(x)) % 2]
     with pytest.raises(KeyboardInterrupt):
@@ -962,3 +962,19 @@ def test_tags_say_what_it_is():
     assert tags.classifier_tags.multi_class
     assert not tags.target_tags.multi_output
     assert tags.target_tags.required
+
+
+def test_weights_of_unknown_classes_are_refused_without_meta_fit_too():
+    x, y, _ = labelled()
+    with pytest.raises(ValueError, match="class_weight names 'zero', which y does not hold"):
+        CMLClassifier(class_weight={"zero": 2.0}).fit(x, y)
+
+
+def test_a_group_of_new_classes_whose_rows_weigh_nothing_is_not_known():
+    x, y = pool(seed=1)
+    groups, weight = np.arange(16).repeat(8) // 8, np.ones(len(x))
+    weight[groups == 1] = 0.0
+    estimator = learned_pool().fit(x, y, groups=groups, sample_weight=weight)
+    assert estimator.predict_proba(x[:8], groups=groups[:8]).shape == (8, 16)
+    with pytest.raises(ValueError, match="groups holds a group in row 0 that fit has not seen"):
+        estimator.predict(x[groups == 1], groups=groups[groups == 1])

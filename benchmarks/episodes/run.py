@@ -24,7 +24,7 @@ from benchmarks.episodes.protocol import (
     draw_tasks,
     evaluate,
 )
-from benchmarks.grouped.run import _print_table
+from benchmarks.grouped.run import print_table
 
 CLINC_QUERIES, DIGITS_QUERIES = 10, 15
 DIGITS_EPISODES = 200
@@ -111,7 +111,7 @@ def _report(results: dict[str, dict[str, Score]], fields: Iterable[str]) -> None
     for field in fields:
         cells = [[getattr(scores[m], field) for m in methods] for scores in results.values()]
         title = field.replace("_", " ").capitalize()
-        _print_table(title, settings, methods, np.array(cells), "{:.3f}")
+        print_table(title, settings, methods, np.array(cells), "{:.3f}")
     print("\nLog-loss of skcml over that of its best peer")
     for setting, scores in results.items():
         best, name = min((score.log_loss, m) for m, score in scores.items() if m != "skcml")

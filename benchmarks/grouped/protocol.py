@@ -126,11 +126,11 @@ def score(query: Rows, prediction: Prediction) -> Score:
     >>> score(query, Prediction(mean=np.zeros(3))).rmse  # doctest: +ELLIPSIS
     2.236...
     """
-    rmse = np.sqrt(_mean_of_groups((query.y - prediction.mean) ** 2, query.groups))
+    rmse = np.sqrt(mean_of_groups((query.y - prediction.mean) ** 2, query.groups))
     if prediction.lower is None or prediction.upper is None:
         return Score(float(rmse), float("nan"))
     inside = (prediction.lower <= query.y) & (query.y <= prediction.upper)
-    return Score(float(rmse), float(_mean_of_groups(inside, query.groups)))
+    return Score(float(rmse), float(mean_of_groups(inside, query.groups)))
 
 
 def _standardise(values: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -139,7 +139,7 @@ def _standardise(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     return (values - values[train].mean(axis=0)) / np.where(scale > 0, scale, 1.0)
 
 
-def _mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.floating:
+def mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.floating:
     """Mean over groups of the mean over a group's rows."""
     _, groups = np.unique(groups, return_inverse=True)
     return np.mean(np.bincount(groups, weights=values) / np.bincount(groups))

@@ -14,7 +14,7 @@ import csv
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +74,8 @@ def run(
     >>> run(["sleepstudy"], [0], ["ridge"])[0].method
     'ridge'
     """
-    methods = [method for method in methods if _is_installed(method)]
+    small = split_table("sleepstudy", seed=0)
+    methods = [method for method in methods if is_installed(method, METHODS[method], small)]
     results: list[Result] = []
     with open(out or os.devnull, "w", newline="") as file:
         writer = csv.writer(file)
@@ -82,22 +83,22 @@ def run(
         for table, seed in itertools.product(tables, seeds):
             split = split_table(table, seed)
             for method in methods:
-                start = _cpu_seconds()
+                start = cpu_seconds()
                 try:
                     found = score(split.query, METHODS[method](*split))
                 except Exception as error:  # a peer may fail in its own way: go on
                     print(f"{method} failed on {table}, seed {seed}: {error}", file=sys.stderr)
                     found = Score(np.nan, np.nan)
-                results.append(Result(table, seed, method, *found, _cpu_seconds() - start))
+                results.append(Result(table, seed, method, *found, cpu_seconds() - start))
                 writer.writerow(results[-1])
                 file.flush()
     return results
 
 
-def _is_installed(method: str) -> bool:
-    """Try a method on a small table, which also keeps its imports out of the CPU times."""
+def is_installed(method: str, call: Callable[..., object], split: Iterable[object]) -> bool:
+    """Try a method on a small split, which also keeps its imports out of the CPU times."""
     try:
-        METHODS[method](*split_table("sleepstudy", seed=0))
+        call(*split)
     except ImportError as error:
         print(f"{method} is left out: {error}", file=sys.stderr)
         return False
@@ -132,9 +133,9 @@ def report(results: list[Result]) -> None:
         return cells
 
     errors, coverages = means("rmse"), means("coverage")
-    _print_table("Root mean squared error, mean over splits", tables, methods, errors, "{:.3f}")
-    _print_table(f"Coverage of the {COVERAGE:.0%} interval", tables, methods, coverages, "{:.3f}")
-    _print_table("CPU seconds of a split", tables, methods, means("cpu_seconds"), "{:.2f}")
+    print_table("Root mean squared error, mean over splits", tables, methods, errors, "{:.3f}")
+    print_table(f"Coverage of the {COVERAGE:.0%} interval", tables, methods, coverages, "{:.3f}")
+    print_table("CPU seconds of a split", tables, methods, means("cpu_seconds"), "{:.2f}")
 
     print(f"\nMean distance of the coverage from {COVERAGE}, over tables")
     for method, column in zip(methods, coverages.T, strict=True):
@@ -168,7 +169,7 @@ def _compare(tables: list[str], methods: list[str], errors: np.ndarray) -> None:
         )
 
 
-def _print_table(
+def print_table(
     title: str, tables: list[str], methods: list[str], cells: np.ndarray, form: str
 ) -> None:
     """Print a markdown table, a row for each table and a column for each method."""
@@ -180,7 +181,7 @@ def _print_table(
         print(f"| {table} | {' | '.join(shown)} |")
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """CPU time of this process and of the processes that it waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

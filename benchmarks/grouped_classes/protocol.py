@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.grouped.protocol import Rows, Split, _mean_of_groups, split
+from benchmarks.grouped.protocol import Rows, Split, mean_of_groups, split
 from skcml.datasets._grouped import _one_hot, _read, _Table
 
 # fmt: off
@@ -73,6 +73,6 @@ def score(query: Rows, probabilities: np.ndarray) -> Score:
     given = np.clip(probabilities[np.arange(len(query.y)), query.y], 1e-15, 1.0)
     right = np.argmax(probabilities, axis=1) == query.y
     return Score(
-        float(_mean_of_groups(-np.log(given), query.groups)),
-        float(_mean_of_groups(right, query.groups)),
+        float(mean_of_groups(-np.log(given), query.groups)),
+        float(mean_of_groups(right, query.groups)),
     )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.grouped.run import _cpu_seconds, _print_table
+from benchmarks.grouped.run import cpu_seconds, is_installed, print_table
 from benchmarks.grouped_classes.peers import METHODS, TWO_CLASSES_ONLY
 from benchmarks.grouped_classes.protocol import TABLES, Score, score, split_table
 
@@ -59,32 +59,21 @@ def run(tables: Sequence[str], seeds: Sequence[int], methods: Sequence[str]) -> 
     >>> run(["bacteria"], [0], ["logistic"])[0].method
     'logistic'
     """
-    methods = [method for method in methods if _is_installed(method)]
+    small = split_table("bacteria", seed=0)
+    methods = [method for method in methods if is_installed(method, METHODS[method], small)]
     results: list[Result] = []
     for table, seed in itertools.product(tables, seeds):
         split = split_table(table, seed)
         for method in methods:
-            start = _cpu_seconds()
+            start = cpu_seconds()
             found = Score(np.nan, np.nan)
             if split.train.y.max() == 1 or method not in TWO_CLASSES_ONLY:
                 try:
                     found = score(split.query, METHODS[method](*split))
                 except Exception as error:  # a peer may fail in its own way: go on
                     print(f"{method} failed on {table}, seed {seed}: {error}", file=sys.stderr)
-            results.append(Result(table, seed, method, *found, _cpu_seconds() - start))
+            results.append(Result(table, seed, method, *found, cpu_seconds() - start))
     return results
-
-
-def _is_installed(method: str) -> bool:
-    """Try a method on a small table, which also keeps its imports out of the CPU times."""
-    try:
-        METHODS[method](*split_table("bacteria", seed=0))
-    except ImportError as error:
-        print(f"{method} is left out: {error}", file=sys.stderr)
-        return False
-    except Exception:  # it will fail again, and be reported, where it counts
-        pass
-    return True
 
 
 def report(results: list[Result]) -> None:
@@ -99,10 +88,10 @@ def report(results: list[Result]) -> None:
         return values.reshape(len(tables), -1, len(methods)).mean(axis=1)
 
     log_loss = means("log_loss")
-    _print_table("Log-loss, mean over splits", tables, methods, log_loss, "{:.3f}")
-    _print_table("Accuracy, mean over splits", tables, methods, means("accuracy"), "{:.3f}")
+    print_table("Log-loss, mean over splits", tables, methods, log_loss, "{:.3f}")
+    print_table("Accuracy, mean over splits", tables, methods, means("accuracy"), "{:.3f}")
     seconds = np.where(np.isnan(log_loss), np.nan, means("cpu_seconds"))
-    _print_table("CPU seconds of a split", tables, methods, seconds, "{:.2f}")
+    print_table("CPU seconds of a split", tables, methods, seconds, "{:.2f}")
     if "skcml" in methods and len(methods) > 1:
         _compare(tables, methods, log_loss)
 

@@ -15,6 +15,23 @@ from skcml.heads import Posterior
 from skcml.selection.mixture import IntervalShape, moments
 
 
+def task_codes(index: GroupIndex | None, groups: Any, n_samples: int) -> np.ndarray:
+    """Return the task of each row: -1 for groups that `fit` has not seen, 0 for a single task."""
+    if index is None:
+        if groups is not None:
+            raise ValueError(
+                "groups were passed, but fit was called without groups and knows a single task; "
+                "leave groups out, or call fit with groups."
+            )
+        return np.zeros(n_samples, dtype=int)
+    if groups is None:
+        raise ValueError(
+            "fit was called with groups, so predict needs the group of each row: pass groups=, or "
+            "keep the groups in a column of X and name it as group_column."
+        )
+    return index.lookup(groups, n_samples)
+
+
 @dataclass(frozen=True)
 class Blend:
     """A mixture of posteriors.
@@ -83,24 +100,14 @@ class Adapted:
 
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row: -1, the prior, for groups never seen."""
-        if self.groups is not None:
-            if groups is None:
-                raise ValueError(
-                    "fit was called with groups, so predict needs the group of each row: pass "
-                    "groups=, or keep the groups in a column of X and name it as group_column."
-                )
-            codes = self.groups.lookup(groups, n_samples)
-            return np.where(np.append(self.seen, False)[codes], codes, -1)
         if self.is_prior:
             if groups is not None:
                 encode_groups(groups, n_samples)  # refuses what `fit` would refuse
             return np.full(n_samples, -1)
-        if groups is not None:
-            raise ValueError(
-                "groups were passed, but fit was called without groups and knows a single task; "
-                "leave groups out, or call fit with groups."
-            )
-        return np.zeros(n_samples, dtype=int)
+        codes = task_codes(self.groups, groups, n_samples)
+        if self.groups is None:
+            return codes
+        return np.where(np.append(self.seen, False)[codes], codes, -1)
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skcml.estimators._adapted import task_codes
 from skcml.grouping import GroupIndex
 from skcml.selection.classes import LearnedClasses, class_probabilities
 
@@ -39,19 +40,9 @@ class AdaptedClasses:
 
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row."""
+        codes = task_codes(self.groups, groups, n_samples)
         if self.groups is None:
-            if groups is not None:
-                raise ValueError(
-                    "groups were passed, but fit was called without groups and knows a single "
-                    "task; leave groups out, or call fit with groups."
-                )
-            return np.zeros(n_samples, dtype=int)
-        if groups is None:
-            raise ValueError(
-                "fit was called with groups, so predict needs the group of each row: pass groups=, "
-                "or keep the groups in a column of X and name it as group_column."
-            )
-        codes = self.groups.lookup(groups, n_samples)
+            return codes
         has_classes = np.append([len(labels) > 0 for labels in self.labels], False)
         unknown = ~has_classes[codes]
         if unknown.any():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._groups import learn_groups
@@ -16,14 +19,43 @@ from skcml.estimators._meta_options import solver_of
 from skcml.estimators._meta_state import MetaState, check_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
+from skcml.problems.mlp import ACTIVATIONS
+from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import Family
 
 
-class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
+class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
     """Base of the estimators; `Self` says that the methods return the estimator itself.
 
     A subclass says what y is: `_read_targets` and `_family`.
     """
+
+    # Of the parameters that all of them have; a subclass adds its own.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "model": [StrOptions({"head"})],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "prior_covariance": [StrOptions({"full", "diagonal"})],
+        "prior_strength": [Interval(Real, 0, None, closed="neither")],
+        "rule": [StrOptions({"contrastive"})],
+        "scheme": [StrOptions(set(SCHEMES))],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "n_queries": [Interval(Integral, 1, None, closed="left"), None],
+        "support": [StrOptions({"random", "first"})],
+        "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "meta_max_iter": [Interval(Integral, 0, None, closed="left")],
+        "meta_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "group_column": [str, Integral, None],
+        "standardize": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
 
     _meta: MetaState
     _group_column: str | int | None
@@ -199,6 +231,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         y, targets = self._read_targets(y, len(X), weight, known, suffix)
         return Rows(X, y, weight, groups, targets)
 
+    @abstractmethod
     def _read_targets(
         self,
         y: Any,
@@ -208,15 +241,14 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator):
         suffix: str,
     ) -> tuple[np.ndarray, Targets]:
         """Return y as `Rows` holds it, and what it is."""
-        raise NotImplementedError
 
     def _targets_in_common(self, rows: Rows) -> Targets | None:
         """Return what y must be in every task; None where each brings classes of its own."""
         return rows.targets
 
+    @abstractmethod
     def _family(self, rows: Rows) -> Family:
         """Return the kind of outputs."""
-        raise NotImplementedError
 
     def _read_rows(self, X: Any, groups: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Return what has been adapted, and the rows to predict with their tasks' codes."""

@@ -19,12 +19,12 @@ from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.rules.contrastive import Contrastive
-from skcml.selection.classes import LearnedClasses, adapt_classes, learn_classes
+from skcml.selection.classes import LearnedClasses, adapt_tasks, learn_classes
 from skcml.selection.constants import ClassOptions
 
 # What n_ways=None and n_shots=None draw from, and what "auto" stands for.
-WAYS, SHOTS = (5, 10, 20), (1, 2, 5)
-DEFAULT_STEPS, DEFAULT_QUERIES = 120, 5
+WAYS, SHOTS = ClassOptions.n_ways, ClassOptions.n_shots
+DEFAULT_STEPS, DEFAULT_QUERIES = ClassOptions.meta_max_iter, ClassOptions.n_queries
 EVERY_ROW = 2**31
 TOO_FEW_TO_GUESS = 3
 # A class of no weight has a probability of about this.
@@ -102,13 +102,9 @@ class PoolState:
         if factor is not None and not is_balanced:
             offset = np.log(np.maximum(factor, SMALLEST))
         pool, label, index = pool_of(rows, rows.weight if is_balanced else rows.given_weight)
-        tasks = [np.flatnonzero(pool.group == t) for t in range(1 if index is None else len(index))]
-        weights = []
-        for classes in tasks:
-            part = pool.subset(classes)
-            data = (part.X, part.codes, part.weight, part.n_classes, prior_strength)
-            weights.append(adapt_classes(self.learned, *data))
-        labels = [label[classes] for classes in tasks]
+        n_tasks = 1 if index is None else len(index)
+        weights = adapt_tasks(self.learned, pool, n_tasks, prior_strength)
+        labels = [label[pool.group == task] for task in range(n_tasks)]
         return AdaptedClasses(self.learned, weights, labels, len(_labels(rows)), index, offset)
 
     def summary(self) -> Bunch:

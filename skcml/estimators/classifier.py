@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skcml.estimators._adapting import AdaptedTasks
 from skcml.estimators._base import BaseCML
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets
@@ -19,8 +20,6 @@ from skcml.estimators._labels import check_class_weight, class_factors, read_lab
 from skcml.estimators._meta_state import MetaState
 from skcml.estimators._pool import are_exchangeable, learn_pool
 from skcml.likelihoods import Bernoulli, Categorical
-from skcml.problems.mlp import ACTIVATIONS
-from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import ClassesOrCounts, Family
 
 # Below this a probability has no logarithm.
@@ -177,33 +176,13 @@ class CMLClassifier(ClassifierMixin, BaseCML):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseCML._parameter_constraints,
         "classes": [StrOptions({"auto", "shared", "exchangeable"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "model": [StrOptions({"head"})],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "prior_covariance": [StrOptions({"full", "diagonal"})],
-        "prior_strength": [Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "newton"})],
-        "rule": [StrOptions({"contrastive"})],
-        "scheme": [StrOptions(set(SCHEMES))],
-        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "n_queries": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "n_queries": [StrOptions({"auto"}), *BaseCML._parameter_constraints["n_queries"]],
         "n_ways": [Interval(Integral, 2, None, closed="left"), tuple, list, None],
-        "support": [StrOptions({"random", "first"})],
-        "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "meta_max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "meta_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "group_column": [str, Integral, None],
-        "standardize": ["boolean"],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "meta_max_iter": [StrOptions({"auto"}), *BaseCML._parameter_constraints["meta_max_iter"]],
     }
 
     def __init__(
@@ -377,6 +356,10 @@ class CMLClassifier(ClassifierMixin, BaseCML):
             return learn_pool(self, rows, validation, data)
         check_class_weight(self.class_weight, rows.targets)
         return learn_groups(self, self._family(rows), rows, validation, data)
+
+    def _adapt_without_meta_fit(self, rows: Rows) -> AdaptedTasks:
+        check_class_weight(self.class_weight, rows.targets)
+        return super()._adapt_without_meta_fit(rows)
 
     def _read_targets(
         self,

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score, r2_score
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import column_or_1d
 
 from skcml.estimators._base import BaseCML
 from skcml.estimators._inputs import Rows, Targets, read_outputs, read_probabilities
 from skcml.likelihoods import TINY, Poisson, count_quantiles
-from skcml.problems.mlp import ACTIVATIONS
-from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import ClassesOrCounts, Family, Numbers
 
 
@@ -150,32 +147,10 @@ class CMLRegressor(RegressorMixin, BaseCML):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "model": [StrOptions({"head"})],
+        **BaseCML._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "prior_covariance": [StrOptions({"full", "diagonal"})],
-        "prior_strength": [Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "closed_form", "newton"})],
-        "rule": [StrOptions({"contrastive"})],
-        "scheme": [StrOptions(set(SCHEMES))],
-        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "meta_loss": [StrOptions({"auto", "log_predictive", "loss"})],
-        "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "n_queries": [Interval(Integral, 1, None, closed="left"), None],
-        "support": [StrOptions({"random", "first"})],
-        "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "meta_max_iter": [Interval(Integral, 0, None, closed="left")],
-        "meta_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "group_column": [str, Integral, None],
-        "standardize": ["boolean"],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(

@@ -146,18 +146,21 @@ def adapt_classes(
 
 
 def adapt_tasks(
-    learned: LearnedClasses, tasks: ClassPool, precision_factor: float = 1.0
+    learned: LearnedClasses, tasks: ClassPool, n_tasks: int, precision_factor: float = 1.0
 ) -> list[np.ndarray]:
     """Learn each of many tasks: the classes of one group of a pool are one task.
 
     Returns
     -------
     list of ndarray of shape (n_classes of the task, d) or (n_classes of the task, d + 1)
-        Tasks by the order of their group, classes as they come.
+        Tasks by their group, from 0 to n_tasks - 1, which may have no class; classes as they come.
     """
     found = []
-    for group in np.unique(tasks.group):
+    for group in range(n_tasks):
         task = tasks.subset(np.flatnonzero(tasks.group == group))
+        if not task.n_classes:
+            found.append(np.empty((0, len(learned.transform.center) + learned.transform.lift)))
+            continue
         args = (task.X, task.codes, task.weight, task.n_classes, precision_factor)
         found.append(adapt_classes(learned, *args))
     return found

@@ -48,4 +48,17 @@ class InnerSolver(Protocol):
         beta: Array | float = 0.0,
         init: Array | None = None,
     ) -> InnerSolution:
-        """Return argmin over phi of E + beta L; one beta for all tasks or one for each."""
+        """Return argmin over phi of E + beta L.
+
+        Parameters
+        ----------
+        problem : InnerProblem
+            Each solver says what else it asks of it.
+        theta : MetaParams
+        batch : object
+            As `problem.embed` gave it.
+        beta : float or array of shape (n_tasks,), default=0.0
+            Nudging strength; a negative one as long as E + beta L has a minimum.
+        init : array, optional
+            Where to start, if the solver starts somewhere: the free phase, for a nudged one.
+        """

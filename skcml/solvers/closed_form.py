@@ -18,20 +18,7 @@ def closed_form(
 ) -> InnerSolution:
     """Minimise a quadratic augmented energy exactly, in the primal or dual by the smaller side.
 
-    Parameters
-    ----------
-    problem : QuadraticProblem
-    theta : MetaParams
-    batch : object
-        As `problem.embed` gave it.
-    beta : float or array of shape (n_tasks,), default=0.0
-        Nudging strength.
-    init : array, optional
-        Not needed: a closed form starts nowhere.
-
-    Returns
-    -------
-    InnerSolution
+    Called as an `InnerSolver`, on a `QuadraticProblem`.
     """
     system = problem.least_squares(theta, batch, beta)
     phi = system.u

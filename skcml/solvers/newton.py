@@ -22,20 +22,7 @@ def newton(
 ) -> InnerSolution:
     """Minimise a convex augmented energy by Newton's method, in numpy.
 
-    Parameters
-    ----------
-    problem : GLMProblem
-    theta : MetaParams
-    batch : object
-        As `problem.embed` gave it.
-    beta : float or array of shape (n_tasks,), default=0.0
-        Nudging strength.
-    init : array, optional
-        Where to start: the free phase, for a nudged one.
-
-    Returns
-    -------
-    InnerSolution
+    Called as an `InnerSolver`, on a `GLMProblem`.
     """
     found = solve(problem.glm(theta, batch, beta), init=init, tol=TOL)
     usable = found.grad_norm < USABLE

@@ -38,20 +38,7 @@ def newton_cg(
 ) -> InnerSolution:
     """Minimise a convex augmented energy by truncated Newton steps, in numpy.
 
-    Parameters
-    ----------
-    problem : ConvexProblem
-    theta : MetaParams
-    batch : object
-        As `problem.embed` gave it.
-    beta : float or array of shape (n_tasks,), default=0.0
-        Nudging strength; a negative one as long as E + beta L is convex.
-    init : array, optional
-        Where to start: the free phase, for a nudged one.
-
-    Returns
-    -------
-    InnerSolution
+    Called as an `InnerSolver`, on a `ConvexProblem`.
     """
 
     def expand(phi: Array) -> Expansion:

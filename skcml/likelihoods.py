@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln, xlogy
 
-from skcml.arrays import Array, namespace, to_numpy
+from skcml.arrays import Array, identity_like, namespace, to_numpy
 
 # Beyond this a rate, or odds, are as good as infinite; it keeps exponentials finite.
 MAX_LOG_RATE = 100.0
@@ -33,7 +33,49 @@ _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 N_POINTS, FINAL_POINTS = 64, 256
 
 
-class Likelihood(Protocol):
+class Cost(Protocol):
+    """What a row costs given outputs eta, and no more: enough to descend.
+
+    Attributes
+    ----------
+    has_exposure : bool
+        Whether the weight of a row is an exposure.
+    """
+
+    has_exposure: ClassVar[bool]
+
+    def nll(self, y: Array, eta: Array) -> Array:
+        """Return the negative log likelihood, summed over outputs: (..., n_tasks, n_rows)."""
+
+    def mean(self, eta: Array) -> Array:
+        """Return the mean of y, of the shape of eta; y less than it is the slope of `nll`."""
+
+    def root(self, eta: Array) -> Array:
+        """Return a root R of the curvature R'R of each row, (n_tasks, n_rows, n_logits, n_logits).
+
+        eta has the shape (n_logits, n_tasks, n_rows).
+        """
+
+
+class SquaredError:
+    """Numbers, of which a row costs half the squared error."""
+
+    has_exposure: ClassVar[bool] = False
+
+    def nll(self, y: Array, eta: Array) -> Array:
+        """Return half the squared error, summed over outputs."""
+        return 0.5 * ((eta - y) ** 2).sum(-3)
+
+    def mean(self, eta: Array) -> Array:
+        """Return eta."""
+        return eta
+
+    def root(self, eta: Array) -> Array:
+        """Return the identity."""
+        return _diagonal(1.0 + 0.0 * eta)
+
+
+class Likelihood(Cost, Protocol):
     """What a row costs, given its linear predictor.
 
     Attributes
@@ -48,14 +90,7 @@ class Likelihood(Protocol):
     """
 
     is_coupled: ClassVar[bool]
-    has_exposure: ClassVar[bool]
     metric: ClassVar[str]
-
-    def nll(self, y: Array, eta: Array) -> Array:
-        """Return the negative log likelihood, summed over logits: (..., n_tasks, n_rows)."""
-
-    def mean(self, eta: Array) -> Array:
-        """Return the mean of y, of the shape of eta."""
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """Return the expected negative log likelihood, (..., n_tasks, n_rows).
@@ -104,6 +139,11 @@ class Bernoulli:
         """Return the probability of 1."""
         return 0.5 * (1 + namespace(eta).tanh(0.5 * eta))
 
+    def root(self, eta: Array) -> Array:
+        """See `Cost`."""
+        p = self.mean(eta)
+        return _diagonal((p * (1 - p)) ** 0.5)
+
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by Gauss-Hermite quadrature."""
         at = eta + _NODES[:, *(None,) * eta.ndim] * np.sqrt(doubt)
@@ -144,6 +184,10 @@ class Poisson:
         """Return the rate."""
         xp = namespace(eta)
         return xp.exp(xp.clip(eta, None, MAX_LOG_RATE))
+
+    def root(self, eta: Array) -> Array:
+        """See `Cost`."""
+        return _diagonal(self.mean(eta) ** 0.5)
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; the expected rate is known: exp(m + v / 2)."""
@@ -208,6 +252,12 @@ class Categorical:
         odds = xp.exp(eta - xp.amax(eta, -3)[..., None, :, :])
         return odds / odds.sum(-3)[..., None, :, :]
 
+    def root(self, eta: Array) -> Array:
+        """See `Cost`: the transpose of diag(p)^1/2 - p (p^1/2)', whose square is diag(p) - p p'."""
+        p = namespace(eta).moveaxis(self.mean(eta), -3, -1)
+        half = p**0.5
+        return identity_like(p, p.shape[-1]) * half[..., None] - half[..., None] * p[..., None, :]
+
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by quasi-random points."""
         at = _points_about(eta, doubt, N_POINTS)
@@ -245,6 +295,12 @@ def _probabilities_about(eta: np.ndarray, doubt: np.ndarray, n_points: int) -> n
     at = _points_about(eta, doubt, n_points)
     p = np.exp(at - at.max(-2, keepdims=True))
     return p / p.sum(-2, keepdims=True)
+
+
+def _diagonal(values: Array) -> Array:
+    """Return (n_logits, n_tasks, n_rows) as diagonal matrices of the logits of each row."""
+    last = namespace(values).moveaxis(values, 0, -1)
+    return last[..., None] * identity_like(last, last.shape[-1])
 
 
 def _log_factorial(y: Array) -> Array:

@@ -121,7 +121,8 @@ def gathered(problem, theta):
     for name, tensor in theta.items():
         if tensor.grad is not None:
             grad[name][...] = tensor.grad.numpy()
-    grad["factor"][...] *= problem.factor_mask
+    if "factor" in grad:
+        grad["factor"][...] *= problem.factor_mask
     return grad
 
 

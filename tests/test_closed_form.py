@@ -82,7 +82,7 @@ def test_a_task_that_is_not_finite_is_told():
     y[1, 2, 0] = np.nan
     episode = dataclasses.replace(episode, y_support=y)
     solution = closed_form(problem, theta, problem.embed(theta, episode))
-    np.testing.assert_array_equal(solution.converged, [True, True, False, True])
+    np.testing.assert_array_equal(solution.usable, [True, True, False, True])
 
 
 @pytest.mark.parametrize("beta", BETAS)

@@ -59,11 +59,9 @@ class Spoiled:
         self.calls += 1
         if self.calls <= self.phase:
             return solution
-        phi, left, converged = (
-            a.copy() for a in (solution.phi, solution.grad_norm, solution.converged)
-        )
-        phi[:, self.task], left[self.task], converged[self.task] = np.nan, np.nan, False
-        return dataclasses.replace(solution, phi=phi, grad_norm=left, converged=converged)
+        phi, left, usable = (a.copy() for a in (solution.phi, solution.grad_norm, solution.usable))
+        phi[:, self.task], left[self.task], usable[self.task] = np.nan, np.nan, False
+        return dataclasses.replace(solution, phi=phi, grad_norm=left, usable=usable)
 
 
 class Doubled:

@@ -55,5 +55,5 @@ def test_what_did_not_converge_is_said(monkeypatch):
     monkeypatch.setattr(module, "solve", lambda glm, **how: solve(glm, **how | {"max_iter": 1}))
     found = newton(problem, theta, batch)
     assert found.n_iter == 1
-    assert not found.converged.all()
-    assert (found.converged == (found.grad_norm < module.USABLE)).all()
+    assert not found.usable.all()
+    assert (found.usable == (found.grad_norm < module.USABLE)).all()

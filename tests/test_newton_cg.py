@@ -49,8 +49,8 @@ def test_it_ends_at_the_minimum_and_says_how_near(d, beta):
     start = PROBLEM.expand(PROBLEM.start(THETA, batch), THETA, batch, beta).gradient
     assert (norm(left) <= 1e-8 * np.maximum(norm(start), 1)).all()
     assert_allclose(found.grad_norm, norm(left), atol=1e-12)
-    assert found.converged.all()
-    assert found.converged.dtype == bool
+    assert found.usable.all()
+    assert found.usable.dtype == bool
 
 
 @WIDTHS
@@ -68,7 +68,7 @@ def test_a_nudge_away_from_the_target_works_while_there_is_a_minimum():
     free = newton_cg(PROBLEM, THETA, batch)
     limit = nudge_limit(PROBLEM, THETA, batch, free)
     pushed = newton_cg(PROBLEM, THETA, batch, -0.5 * limit, init=free.phi)
-    assert pushed.converged.all()
+    assert pushed.usable.all()
     assert (PROBLEM.loss(pushed.phi, THETA, batch) > PROBLEM.loss(free.phi, THETA, batch)).all()
 
 
@@ -95,7 +95,7 @@ def test_what_did_not_converge_is_said(monkeypatch):
     batch = PROBLEM.embed(theta, class_episode(d=20))
     found = newton_cg(PROBLEM, theta, batch)
     assert found.n_iter == 1
-    assert not found.converged.any()
+    assert not found.usable.any()
     assert_allclose(found.grad_norm, norm(PROBLEM.energy_phi_grad(found.phi, theta, batch)))
 
 
@@ -123,7 +123,7 @@ def test_hostile_constants_are_solved(kind, d, size):
     for constants in product((0.0, 1.0, 30.0, 1e3), (1e-6, 1e-3, 1.0, 1e6)):
         theta = PROBLEM.constants(*constants)
         batch = PROBLEM.embed(theta, hostile_episode(kind, size, d))
-        assert newton_cg(PROBLEM, theta, batch).converged.all(), constants
+        assert newton_cg(PROBLEM, theta, batch).usable.all(), constants
 
 
 @pytest.mark.parametrize("kind", ["mixed", "torn", "apart"])
@@ -137,9 +137,9 @@ def test_huge_rows_give_finite_weights_and_an_honest_verdict(kind, d):
         left = norm(PROBLEM.energy_phi_grad(found.phi, theta, batch))
         start = norm(PROBLEM.energy_phi_grad(PROBLEM.start(theta, batch), theta, batch))
         assert_allclose(found.grad_norm, left, rtol=1e-6, atol=1e-9)
-        assert (found.converged == (left <= module.USABLE * np.maximum(start, 1))).all()
+        assert (found.usable == (left <= module.USABLE * np.maximum(start, 1))).all()
         # Rows in general position are far apart, however many classes there are.
-        assert found.converged.all() or d == 6 or kind == "torn"
+        assert found.usable.all() or d == 6 or kind == "torn"
 
 
 # --- conjugate gradients
@@ -174,7 +174,7 @@ def test_a_nudge_beyond_the_limit_stays_finite_and_is_not_called_converged():
     batch = PROBLEM.embed(theta, class_episode())
     found = newton_cg(PROBLEM, theta, batch, -1e3)
     assert np.isfinite(found.phi).all()
-    assert not found.converged.any()
+    assert not found.usable.any()
     # What is stuck is given up.
     assert found.n_iter < module.MAX_STEPS
     left = PROBLEM.expand(found.phi, theta, batch, -1e3).gradient
@@ -189,7 +189,7 @@ def test_a_task_for_which_no_length_will_do_stays_where_it_was(monkeypatch):
     start = PROBLEM.start(theta, batch)
     stays = (found.phi == start).all((0, 2))
     assert stays.any()
-    assert not found.converged[stays].any()
+    assert not found.usable[stays].any()
     falls = PROBLEM.energy(found.phi, theta, batch) < PROBLEM.energy(start, theta, batch)
     assert (falls == ~stays).all()
     assert_allclose(found.grad_norm, norm(PROBLEM.energy_phi_grad(found.phi, theta, batch)))

@@ -29,14 +29,15 @@ def test_solutions_have_the_promised_shapes(solver):
     n_columns = problem.factor_mask.shape[1]
     assert solution.phi.shape == (3, 4, n_columns)
     assert solution.grad_norm.shape == (4,)
-    assert solution.converged.shape == (4,)
-    assert solution.converged.dtype == bool
+    for flags in (solution.converged, solution.usable):
+        assert flags.shape == (4,)
+        assert flags.dtype == bool
     assert isinstance(solution.n_iter, int)
     if solution.solve_h is not None:
         assert solution.solve_h(solution.phi).shape == solution.phi.shape
 
 
 def test_a_solution_is_not_changed_afterwards():
-    solution = InnerSolution(np.zeros(1), np.zeros(1), 0, np.ones(1, bool), None)
+    solution = InnerSolution(np.zeros(1), np.zeros(1), 0, np.ones(1, bool), np.ones(1, bool), None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         solution.n_iter = 1

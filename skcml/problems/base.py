@@ -83,6 +83,9 @@ class InnerProblem(Protocol):
     def loss_curvature(self, direction: Array, phi: Array, theta: MetaParams, batch: Any) -> Array:
         """Apply a positive semi-definite curvature of L in phi to a direction of phi's shape."""
 
+    def solve_prior(self, direction: Array, theta: MetaParams) -> Array:
+        """Apply the inverse of the curvature of the energy's prior, which is a part of E's own."""
+
     def theta_grad(self, terms: Sequence[Term], theta: MetaParams, batch: Any) -> MetaParams:
         """Return the theta-gradient of the weighted sum of energies and losses.
 
@@ -104,6 +107,29 @@ class QuadraticProblem(Protocol):
 
     def least_squares(self, theta: MetaParams, batch: Any, beta: Array | float) -> LeastSquares:
         """Return the augmented energy as a batch of least-squares systems in phi."""
+
+
+@runtime_checkable
+class SmoothProblem(Protocol):
+    """A problem that can be descended: all that a solver by gradients asks."""
+
+    def start(self, theta: MetaParams, batch: Any) -> Array:
+        """Return the phi from which to descend: what is known of a task without rows."""
+
+    def augmented(
+        self, phi: Array, theta: MetaParams, batch: Any, beta: Array | float
+    ) -> tuple[Array, Array]:
+        """Return E + beta L, of shape (n_tasks,), and its gradient, of phi's shape."""
+
+
+@runtime_checkable
+class CurvedProblem(SmoothProblem, Protocol):
+    """A smooth problem with a positive semi-definite curvature, that of Gauss and Newton."""
+
+    def curvature_inverse(
+        self, phi: Array, theta: MetaParams, batch: Any, beta: Array | float
+    ) -> Curve:
+        """Return what applies the inverse of the curvature of E + beta L at phi."""
 
 
 @runtime_checkable

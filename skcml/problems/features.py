@@ -14,7 +14,7 @@ import numpy as np
 
 from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
-from skcml.likelihoods import Likelihood
+from skcml.likelihoods import Cost, Likelihood
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
 
@@ -99,6 +99,14 @@ class LinearHead:
             "factor": (self.n_outputs, n_features, n_columns),
         }
 
+    def start(self, theta: Mapping[str, Array], batch: Features) -> Array:
+        """Return zero: the prior mean, in whitened coordinates."""
+        return 0.0 * batch.a_query.sum(-2)
+
+    def solve_prior(self, direction: Array, theta: Mapping[str, Array]) -> Array:
+        """Return the direction: the prior is whitened."""
+        return direction
+
     def features(self, theta: Mapping[str, Array], episode: Episode) -> Features:
         """Pass all rows through the body once."""
         n_tasks, n_support = episode.w_support.shape
@@ -115,10 +123,6 @@ class LinearHead:
         whitened = z @ theta["factor"]
         mean = (z @ theta["omega"][..., None])[..., 0]
         support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
-        counted = episode.w_query
-        if self.likelihood is not None and self.likelihood.has_exposure:
-            counted = 1.0 * (counted > 0)  # a row of a long exposure says more, not the same
-        total = counted.sum(-1)[:, None]
         # Every length by its name: an episode may have no support row.
         return Features(
             z=z,
@@ -128,7 +132,7 @@ class LinearHead:
             mean_support=mean[:, :cut].reshape(support),
             mean_query=mean[:, cut:].reshape(query),
             w_support=episode.w_support,
-            w_query=episode.w_query / (total + (total == 0)),
+            w_query=mean_weights(episode.w_query, self.likelihood),
         )
 
     def backward(
@@ -152,3 +156,13 @@ class LinearHead:
         if self.body.shapes:
             g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
             self.body.backward(theta, features.tape, g_z.sum(0), grad)
+
+
+def mean_weights(w_query: Array, cost: Cost | None) -> Array:
+    """Return weights of query rows, (n_tasks, Q), by which a sum over rows becomes a mean.
+
+    Exposures are divided by the number of rows: a row of a long exposure says more, not the same.
+    """
+    is_exposure = cost is not None and cost.has_exposure
+    total = (1.0 * (w_query > 0) if is_exposure else w_query).sum(-1)[:, None]
+    return w_query / (total + (total == 0))

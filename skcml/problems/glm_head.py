@@ -85,6 +85,13 @@ class GLMHeadProblem(LinearHead):
         doubt = found.curvature.doubt(batch.a_query)
         return self.likelihood.moments(_eta(found.u, batch.a_query, batch.mean_query), doubt)
 
+    def augmented(
+        self, phi: Array, theta: Mapping[str, Array], batch: GLMBatch, beta: Array | float
+    ) -> tuple[Array, Array]:
+        """Return E + beta L and its derivative in u."""
+        glm = self.glm(theta, batch, beta)
+        return glm.objective(phi), glm.gradient(phi)[0]
+
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: GLMBatch) -> Array:
         """Return dL/du."""
         eta = _eta(phi, batch.a_query, batch.mean_query)

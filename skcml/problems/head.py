@@ -149,6 +149,17 @@ class HeadProblem(LinearHead):
         residual = batch.r_query - (batch.a_query @ batch.system.u[..., None])[..., 0]
         return episode.y_query - residual, batch.v_query
 
+    def augmented(
+        self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch, beta: Array | float
+    ) -> tuple[Array, Array]:
+        """Return E + beta L and its derivative in u."""
+        nudge = namespace(phi).asarray(beta, dtype=phi.dtype).reshape(-1, 1)
+        value = self.energy(phi, theta, batch) + nudge[:, 0] * self.loss(phi, theta, batch)
+        residual = batch.r_support - (batch.a_support @ phi[..., None])[..., 0]
+        pull = batch.w_support / batch.noise * residual
+        slope = phi - (pull[..., None, :] @ batch.a_support)[..., 0, :]
+        return value, slope + nudge * self.loss_phi_grad(phi, theta, batch)
+
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: HeadBatch) -> Array:
         """Return dL/du."""
         residual = batch.r_query - (batch.a_query @ phi[..., None])[..., 0]

@@ -166,6 +166,21 @@ class PrototypeProblem:
         is_less = self.energy(flat, theta, batch) < self.energy(zero, theta, batch)
         return np.where(is_less[:, None], flat, zero)
 
+    def solve_prior(self, direction: np.ndarray, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the direction: the prior is whitened."""
+        return direction
+
+    def augmented(
+        self,
+        phi: np.ndarray,
+        theta: Mapping[str, np.ndarray],
+        batch: PrototypeBatch,
+        beta: np.ndarray | float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return value and gradient of E + beta L at phi."""
+        expansion = self.expand(phi, theta, batch, beta)
+        return expansion.value, expansion.gradient
+
     def expand(
         self,
         phi: np.ndarray,

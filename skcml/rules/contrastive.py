@@ -75,7 +75,7 @@ class Contrastive:
         """Return the meta-gradient of one episode, averaged over its tasks."""
         batch = problem.embed(theta, episode)
         free = solver(problem, theta, batch)
-        usable = free.converged
+        usable = free.usable
         if resolve_scheme(self.scheme, free) == "tangent":
             terms = tangent_terms(problem, theta, batch, free)
         else:
@@ -101,7 +101,7 @@ class Contrastive:
         -------
         terms : list of Term
         usable : array of shape (n_tasks,), bool
-            Whether every phase of a task converged.
+            Whether every phase of a task can be used.
         """
         scheme = resolve_scheme(self.scheme, free)
         limit = nudge_limit(problem, theta, batch, free)
@@ -111,12 +111,12 @@ class Contrastive:
         first = solver(problem, theta, batch, beta, init=free.phi)
         if scheme == "forward":
             terms = [Term(first.phi, one / beta, one), Term(free.phi, -one / beta, None)]
-            return terms, free.converged & first.converged
+            return terms, free.usable & first.usable
         # Where -beta has no minimum, the symmetric scheme's other phase is the free one.
         back = beta * (beta < SAFE_SHARE * limit)
         other = 2 * beta if scheme == "second_order" else -back
         second = solver(problem, theta, batch, other, init=free.phi)
-        usable = free.converged & first.converged & second.converged
+        usable = free.usable & first.usable & second.usable
         if scheme == "second_order":
             terms = [
                 Term(free.phi, -1.5 / beta, None),
@@ -143,7 +143,7 @@ class Contrastive:
         # s = delta^(1/(1+order)). delta is what the solver left of the energy's gradient, in units
         # of the force that a nudge of the size of the limit exerts: a pure number.
         force = limit * (slope**2).sum((0, -1)) ** 0.5
-        delta = _where(free.converged, free.grad_norm / (force + (force == 0)))
+        delta = _where(free.usable, free.grad_norm / (force + (force == 0)))
         share: Array = namespace(limit).clip(delta, 1e-16, 1e-2) ** (1.0 / (1 + ORDER[scheme]))
         return limit * share
 
@@ -189,15 +189,15 @@ def nudge_limit(
 
     It is the inverse of the largest eigenvalue of H^-1 Q, Q the curvature of the loss; found by
     power iteration with the Rayleigh quotient in the metric of Q. Where the solver has no factor
-    of H, the identity stands for it: energies hold ``|phi|^2 / 2``, so that the limit is then too
-    low, if anything. Where the loss has no curvature it is ``MAX_LIMIT``.
+    of H, the energy's prior stands for it, so that the limit is then too low, if anything. Where
+    the loss has no curvature it is ``MAX_LIMIT``.
 
     Returns
     -------
     array of shape (n_tasks,)
     """
-    solve_h = free.solve_h or (lambda direction: direction)
-    slope = _where(free.converged, problem.loss_phi_grad(free.phi, theta, batch))
+    solve_h = free.solve_h or (lambda direction: problem.solve_prior(direction, theta))
+    slope = _where(free.usable, problem.loss_phi_grad(free.phi, theta, batch))
     # A start that is not orthogonal to the leading direction by accident of the data.
     size = _largest_entry(slope)
     direction = solve_h(slope + (1e-3 * size + (size == 0)) * _ramp(slope))

@@ -24,7 +24,10 @@ class InnerSolution:
     n_iter : int
         Iterations spent; zero for a closed form.
     converged : array of shape (n_tasks,), bool
-        Whether a task can be used.
+        Whether a task's gradient fell to the solver's tolerance.
+    usable : array of shape (n_tasks,), bool
+        Whether a task can be learned from: solved, or at least come nearer to its minimum. One
+        that diverged cannot.
     solve_h : callable or None
         Applies the inverse of the energy's curvature to an array of phi's shape; None where the
         solver has no factor of it.
@@ -34,6 +37,7 @@ class InnerSolution:
     grad_norm: Array
     n_iter: int
     converged: Array
+    usable: Array
     solve_h: Callable[[Array], Array] | None
 
 

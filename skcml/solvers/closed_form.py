@@ -27,4 +27,5 @@ def closed_form(
     def solve_h(direction: Array) -> Array:
         return system.solve_h(direction[..., None, :])[..., 0, :]
 
-    return InnerSolution(phi, grad_norm, 0, namespace(phi).isfinite(grad_norm), solve_h)
+    usable = namespace(phi).isfinite(grad_norm)
+    return InnerSolution(phi, grad_norm, 0, usable, usable, solve_h)

@@ -26,4 +26,6 @@ def newton(
     """
     found = solve(problem.glm(theta, batch, beta), init=init, tol=TOL)
     usable = found.grad_norm < USABLE
-    return InnerSolution(found.u, found.grad_norm, found.n_iter, usable, found.curvature.solve)
+    return InnerSolution(
+        found.u, found.grad_norm, found.n_iter, usable, usable, found.curvature.solve
+    )

@@ -58,12 +58,12 @@ def newton_cg(
         is_stuck = (there.value >= here.value) & (left_there >= left)
         here, left = there, left_there
         is_open = is_open & ~is_stuck & (left > TOL * at_start)
-    converged = left <= USABLE * at_start
+    usable = left <= USABLE * at_start
 
     def solve_h(direction: Array) -> Array:
         return conjugate_gradients(here.curvature, direction, TIGHT, MAX_PRODUCTS_OF_SOLVE)
 
-    return InnerSolution(phi, left, n_iter, converged, solve_h)
+    return InnerSolution(phi, left, n_iter, usable, usable, solve_h)
 
 
 def conjugate_gradients(

@@ -1,0 +1,276 @@
+r"""A network for each task, pulled to what all tasks share.
+
+.. math:: E(\phi, \theta) = \sum_i w_i \ell(y_i, f_\phi(x_i))
+                            + \tfrac12 \sum_k \lambda_k (\phi_k - \omega_k)^2, \qquad
+          L(\phi, \theta) = \text{mean}_q \; \ell(y_q, f_\phi(x_q)).
+
+This is the complex synapse of Zucchet et al. (NeurIPS 2022, arXiv 2104.01677, section 4.1) where
+:math:`\phi` holds every weight, and the dual system (section 4.2) where it holds gains and shifts,
+and weights are slow. :math:`\theta` holds the consolidated values :math:`\omega`, the logarithms of
+the strengths :math:`\lambda`, and the slow weights.
+
+The derivatives of E with respect to :math:`\omega` and :math:`\log \lambda` are
+:math:`-\lambda_k (\phi_k - \omega_k)` and :math:`\tfrac12 \lambda_k (\phi_k - \omega_k)^2`: a
+contrast of them is local to the synapse, and takes no backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from skcml.arrays import Array, identity_like, namespace, to_numpy
+from skcml.episodes import Episode
+from skcml.likelihoods import Cost
+from skcml.problems.base import Curve, Term
+from skcml.problems.features import mean_weights
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.outer_products import OuterProducts
+
+STRENGTHS = ("fixed", "layer", "synapse")
+# Strength at the start. Outputs are standardised and a row costs half its squared error, so that
+# a parameter moves by one against the wish of a row's full standard deviation.
+START_STRENGTH = 1.0
+
+
+class TaskNetwork(Protocol):
+    """A network for each task: outputs, and derivatives of functions of them."""
+
+    fast: dict[str, tuple[int, int]]
+    slow: dict[str, tuple[int, int]]
+    n_outputs: int
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw a start for all parameters."""
+
+    def forward(self, phi: Array, slow: Mapping[str, Array], x: Array) -> tuple[Array, Any]:
+        """Return outputs of shape (n_tasks, n_rows, n_outputs), and what `pull` needs."""
+
+    def pull(self, tape: Any, cotangent: Array) -> tuple[OuterProducts, OuterProducts]:
+        """Return derivatives with respect to a task's own parameters, and to slow ones."""
+
+
+@dataclass(frozen=True)
+class ProximalProblem:
+    """Energy and loss of networks that are pulled to a common point.
+
+    ``phi`` has the shape (1, n_tasks, n_params), in the order of ``network.fast``.
+
+    Parameters
+    ----------
+    network : TaskNetwork
+    cost : Cost
+        What a row costs, given the outputs.
+    strength : {"fixed", "layer", "synapse"}
+        Whether strengths stay as they start, are learned for each block of parameters, or for each
+        parameter.
+    """
+
+    network: TaskNetwork
+    cost: Cost
+    strength: str = "synapse"
+    is_quadratic: ClassVar[bool] = False
+
+    @cached_property
+    def block(self) -> np.ndarray:
+        """Which strength is whose, of shape (n_params,)."""
+        sizes = [n_in * n_out for n_in, n_out in self.network.fast.values()]
+        if self.strength == "synapse":
+            return np.arange(sum(sizes))
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the meta-parameters."""
+        return {
+            **self.network.slow,
+            "omega": self.block.shape,
+            "log_strength": (int(self.block[-1]) + 1,),
+        }
+
+    def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
+        """Draw a start."""
+        drawn = self.network.draw(rng)
+        for name in self.network.slow:
+            theta[name][...] = drawn[name]
+        theta["omega"][...] = np.concatenate([drawn[name].ravel() for name in self.network.fast])
+        theta["log_strength"][...] = np.log(START_STRENGTH)
+
+    def embed(self, theta: Mapping[str, Array], episode: Episode) -> Episode:
+        """Return the episode with weights of query rows that make their sum a mean."""
+        return replace(episode, w_query=mean_weights(episode.w_query, self.cost))
+
+    def energy(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return E of each task."""
+        return self._misfit(phi, theta, *_support(batch)) + self._prior(phi, theta)
+
+    def loss(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return L of each task."""
+        return self._misfit(phi, theta, *_query(batch))
+
+    def start(self, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return omega for every task."""
+        return namespace(theta["omega"]).tile(theta["omega"], (1, len(batch.w_query), 1))
+
+    def augmented(
+        self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
+    ) -> tuple[Array, Array]:
+        """Return E + beta L and its derivative in phi."""
+        x, y, weight = _augmented_rows(batch, beta)
+        eta, tape = self._eta(phi, theta, x)
+        fast, _ = self.network.pull(tape, self._slope(y, weight, eta))
+        value = (weight * self.cost.nll(y, eta)).sum(-1) + self._prior(phi, theta)
+        moved = self.strengths(theta) * (phi - theta["omega"])
+        return value, fast.transposed()[None] + moved
+
+    def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return dL/dphi."""
+        x, y, weight = _query(batch)
+        eta, tape = self._eta(phi, theta, x)
+        fast, _ = self.network.pull(tape, self._slope(y, weight, eta))
+        return fast.transposed()[None]
+
+    def loss_curvature(
+        self, direction: Array, phi: Array, theta: Mapping[str, Array], batch: Episode
+    ) -> Array:
+        """Apply the Gauss-Newton curvature of L at phi to a direction."""
+        roots = self._roots(phi, theta, *_query(batch))[0]
+        return roots.transposed(roots.times(direction[0]))[None]
+
+    def curvature_inverse(
+        self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
+    ) -> Curve:
+        r"""Return what applies the inverse of the Gauss-Newton curvature of E + beta L at phi.
+
+        With rows B such that it is :math:`\Lambda + B^\top S B`, S the signs of the rows' weights,
+        by the smaller side: in the dual it is
+        :math:`\Lambda^{-1} - \Lambda^{-1} B^\top (S + B \Lambda^{-1} B^\top)^{-1} B \Lambda^{-1}`.
+        """
+        roots, signs = self._roots(phi, theta, *_augmented_rows(batch, beta))
+        strength = self.strengths(theta)
+        if signs.shape[1] <= strength.shape[0]:
+            gram = roots.gram(strength**-0.5)
+            eye = identity_like(gram, gram.shape[-1])
+            inner = namespace(gram).linalg.inv(gram + eye * signs[:, None])
+
+            def dual(direction: Array) -> Array:
+                plain = direction[0] / strength
+                along = roots.times(plain)
+                pushed = (inner @ along.reshape(*inner.shape[:2], 1)).reshape(along.shape)
+                return (plain - roots.transposed(pushed) / strength)[None]
+
+            return dual
+        rows = roots.dense()
+        eye = identity_like(rows, rows.shape[-1])
+        inverse = namespace(rows).linalg.inv(rows.mT @ (signs[..., None] * rows) + eye * strength)
+        return lambda direction: (inverse @ direction[0][..., None])[None, ..., 0]
+
+    def solve_prior(self, direction: Array, theta: Mapping[str, Array]) -> Array:
+        """Divide by the strengths."""
+        return direction / self.strengths(theta)
+
+    def strengths(self, theta: Mapping[str, Array]) -> Array:
+        """Return lambda of each parameter, of shape (n_params,)."""
+        return namespace(theta["omega"]).exp(theta["log_strength"])[self.block]
+
+    def theta_grad(
+        self, terms: Sequence[Term], theta: Mapping[str, Array], batch: Episode
+    ) -> MetaParams:
+        """Return the theta-gradient of the weighted sum of energies and losses."""
+        grad = MetaParams(self.shapes)
+        strength = self.strengths(theta)
+        for phi, coefficient, _ in terms:
+            if coefficient is not None:
+                moved = to_numpy(phi[0] - theta["omega"])
+                pulled = to_numpy(coefficient)[:, None] * to_numpy(strength) * moved
+                grad["omega"][...] -= pulled.sum(0)
+                if self.strength != "fixed":
+                    local = 0.5 * (pulled * moved).sum(0)
+                    grad["log_strength"][...] += np.bincount(self.block, local)
+        if self.network.slow:
+            self._add_slow([(t.phi, t.energy) for t in terms], theta, _support(batch), grad)
+            self._add_slow([(t.phi, t.loss) for t in terms], theta, _query(batch), grad)
+        return grad
+
+    def outputs(self, phi: Array, theta: Mapping[str, Array], x: Array) -> Array:
+        """Return the linear predictor of rows, of shape (n_outputs, n_tasks, n_rows)."""
+        return self._eta(phi, theta, x)[0]
+
+    def _add_slow(
+        self,
+        phases: Sequence[tuple[Array, Array | None]],
+        theta: Mapping[str, Array],
+        rows: tuple[Array, Array, Array],
+        grad: MetaParams,
+    ) -> None:
+        """Add the derivatives of the rows' costs with respect to slow parameters.
+
+        All phases go through the network as tasks of one batch.
+        """
+        used = [(phi, c) for phi, c in phases if c is not None]
+        if not used:
+            return
+        xp = namespace(used[0][0])
+        x, y, weight = rows
+        phi = xp.concatenate([phi for phi, _ in used], axis=1)
+        x = xp.concatenate([x] * len(used))
+        y = xp.concatenate([y] * len(used), axis=1)
+        weight = xp.concatenate([c[:, None] * weight for _, c in used])
+        eta, tape = self._eta(phi, theta, x)
+        _, slow = self.network.pull(tape, self._slope(y, weight, eta))
+        for name, total in slow.summed().items():
+            grad[name][...] += to_numpy(total)
+
+    def _eta(self, phi: Array, theta: Mapping[str, Array], x: Array) -> tuple[Array, Any]:
+        out, tape = self.network.forward(phi[0], theta, x)
+        return namespace(out).moveaxis(out, -1, 0), tape
+
+    def _misfit(
+        self, phi: Array, theta: Mapping[str, Array], x: Array, y: Array, weight: Array
+    ) -> Array:
+        return (weight * self.cost.nll(y, self._eta(phi, theta, x)[0])).sum(-1)
+
+    def _prior(self, phi: Array, theta: Mapping[str, Array]) -> Array:
+        return 0.5 * (self.strengths(theta) * (phi[0] - theta["omega"]) ** 2).sum(-1)
+
+    def _slope(self, y: Array, weight: Array, eta: Array) -> Array:
+        """Return the derivative of the rows' costs by the outputs, (n_tasks, n_rows, 1, O)."""
+        pull = weight * (self.cost.mean(eta) - y)
+        return namespace(pull).moveaxis(pull, 0, -1)[:, :, None]
+
+    def _roots(
+        self, phi: Array, theta: Mapping[str, Array], x: Array, y: Array, weight: Array
+    ) -> tuple[OuterProducts, Array]:
+        """Return rows B whose squares are the curvature, and their signs, (n_tasks, n_rows * K)."""
+        xp = namespace(weight)
+        eta, tape = self._eta(phi, theta, x)
+        root = abs(weight)[..., None, None] ** 0.5 * self.cost.root(eta)
+        signs = xp.where(weight < 0, -1.0, xp.ones_like(weight))
+        n_functions = root.shape[-2]
+        signs = xp.broadcast_to(signs[..., None], (*signs.shape, n_functions))
+        return self.network.pull(tape, root)[0], signs.reshape(len(signs), -1)
+
+
+def _support(batch: Episode) -> tuple[Array, Array, Array]:
+    return batch.x_support, batch.y_support, batch.w_support
+
+
+def _query(batch: Episode) -> tuple[Array, Array, Array]:
+    return batch.x_query, batch.y_query, batch.w_query
+
+
+def _augmented_rows(batch: Episode, beta: Array | float) -> tuple[Array, Array, Array]:
+    """Return rows whose weighted costs add up to those of E + beta L."""
+    if np.ndim(beta) == 0 and beta == 0:
+        return _support(batch)
+    xp = namespace(batch.w_query)
+    nudge = xp.asarray(beta, dtype=batch.w_query.dtype).reshape(-1, 1)
+    return (
+        xp.concatenate([batch.x_support, batch.x_query], axis=1),
+        xp.concatenate([batch.y_support, batch.y_query], axis=2),
+        xp.concatenate([batch.w_support, nudge * batch.w_query], axis=1),
+    )

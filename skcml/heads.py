@@ -107,6 +107,11 @@ class Heads:
         """How many heads."""
         return len(self.omega)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return copies of all arrays: a change of what users see is no change of what predicts."""
+        parts = {**self.theta, "omega": self.omega, "factor": self.factor, "noise": self.noise}
+        return {name: array.copy() for name, array in parts.items()}
+
     def features(self, X: np.ndarray) -> np.ndarray:
         """Return the features of rows, of shape (M, 1, n_rows, K); M is 1 where all share them."""
         z, _ = self.body.forward(self.theta, X)

@@ -40,9 +40,12 @@ class Cost(Protocol):
     ----------
     has_exposure : bool
         Whether the weight of a row is an exposure.
+    is_gaussian : bool
+        Whether y scatters by a variance of its own; else its mean says how far.
     """
 
     has_exposure: ClassVar[bool]
+    is_gaussian: ClassVar[bool]
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return the negative log likelihood, summed over outputs: (..., n_tasks, n_rows)."""
@@ -56,11 +59,15 @@ class Cost(Protocol):
         eta has the shape (n_logits, n_tasks, n_rows).
         """
 
+    def variance(self, mean: Array) -> Array:
+        """Return the variance of y, in units of its own if it has one, of mean's shape."""
+
 
 class SquaredError:
     """Numbers, of which a row costs half the squared error."""
 
     has_exposure: ClassVar[bool] = False
+    is_gaussian: ClassVar[bool] = True
 
     def nll(self, y: Array, eta: Array) -> Array:
         """Return half the squared error, summed over outputs."""
@@ -73,6 +80,10 @@ class SquaredError:
     def root(self, eta: Array) -> Array:
         """Return the identity."""
         return _diagonal(1.0 + 0.0 * eta)
+
+    def variance(self, mean: Array) -> Array:
+        """Return one."""
+        return 1.0 + 0.0 * mean
 
 
 class Likelihood(Cost, Protocol):
@@ -126,6 +137,7 @@ class Bernoulli:
     """Two classes: y is 0 or 1, eta the log odds of 1."""
 
     is_coupled: ClassVar[bool] = False
+    is_gaussian: ClassVar[bool] = False
     has_exposure: ClassVar[bool] = False
     metric: ClassVar[str] = "log loss"
 
@@ -143,6 +155,10 @@ class Bernoulli:
         """See `Cost`."""
         p = self.mean(eta)
         return _diagonal((p * (1 - p)) ** 0.5)
+
+    def variance(self, mean: Array) -> Array:
+        """See `Cost`."""
+        return mean * (1 - mean)
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by Gauss-Hermite quadrature."""
@@ -173,6 +189,7 @@ class Poisson:
     """Counts: y is 0 or more, eta the logarithm of the rate."""
 
     is_coupled: ClassVar[bool] = False
+    is_gaussian: ClassVar[bool] = False
     has_exposure: ClassVar[bool] = True
     metric: ClassVar[str] = "half deviance"
 
@@ -188,6 +205,10 @@ class Poisson:
     def root(self, eta: Array) -> Array:
         """See `Cost`."""
         return _diagonal(self.mean(eta) ** 0.5)
+
+    def variance(self, mean: Array) -> Array:
+        """See `Cost`."""
+        return mean
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; the expected rate is known: exp(m + v / 2)."""
@@ -236,6 +257,7 @@ class Categorical:
     """Several classes: y is one-hot, eta holds a logit for each class."""
 
     is_coupled: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = False
     has_exposure: ClassVar[bool] = False
     metric: ClassVar[str] = "log loss"
 
@@ -257,6 +279,10 @@ class Categorical:
         p = namespace(eta).moveaxis(self.mean(eta), -3, -1)
         half = p**0.5
         return identity_like(p, p.shape[-1]) * half[..., None] - half[..., None] * p[..., None, :]
+
+    def variance(self, mean: Array) -> Array:
+        """See `Cost`."""
+        return mean * (1 - mean)
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by quasi-random points."""

@@ -16,6 +16,7 @@ from skcml.problems.mlp import MLPBody
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions, members
 from skcml.selection.families import Numbers
+from skcml.selection.head_model import HeadModel
 from skcml.solvers.closed_form import closed_form
 from skcml.solvers.newton import newton
 
@@ -221,11 +222,13 @@ def learn_options(**changes):
     """Return quick settings of `learn`."""
     options = {
         "family": Numbers(),
+        "model": HeadModel(),
         "hidden_layer_sizes": (8,),
         "activation": "tanh",
         "prior_covariance": "full",
         "rule": Contrastive(),
         "solver": closed_form,
+        "fit_solver": closed_form,
         "meta_loss": "log_predictive",
         "n_shots": (1, 8),
         "n_queries": 20,

@@ -13,6 +13,7 @@ from skcml.likelihoods import Bernoulli
 from skcml.problems.head import NOISE_FLOOR
 from skcml.selection import held_out as module
 from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
+from skcml.selection.head_model import bodies_of
 from skcml.selection.held_out import HeldOut
 from tests.builders import head_problem, linear_tasks, random_theta
 
@@ -58,7 +59,8 @@ def test_pooled_heads_on_networks_are_regressions_on_their_features(monkeypatch)
     train, held_out = case(monkeypatch)
     problem = head_problem((6,), 2, n_inputs=2)
     networks = Heads.stack(problem, [random_theta(problem, seed) for seed in (0, 1)])
-    found = prior_densities(pooled_heads(train, networks=networks), held_out)
+    bodies = [bodies_of(problem, random_theta(problem, seed)) for seed in (0, 1)]
+    found = prior_densities(pooled_heads(train, bodies=bodies), held_out)
     assert found.mean.shape == (2, *held_out.y.shape)
     for i in range(2):
         features, asked = (networks.features(X)[i, 0, :, 1:] for X in (train.X, held_out.x))

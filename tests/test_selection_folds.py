@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.heads import Heads
 from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import STRUCTURES
@@ -21,6 +20,7 @@ from skcml.selection.folds import (
     some_tasks,
     split_tasks,
 )
+from skcml.selection.head_model import bodies_of
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     head_problem,
@@ -220,8 +220,8 @@ def test_a_network_is_judged_as_it_was_at_a_look():
         network = known.densities(problem, theta)
         assert_array_equal(judged.known.network.mean, network.mean)
         assert_array_equal(judged.known.network.variance, network.variance)
-        networks = Heads.stack(problem, [theta])
-        pooled = prior_densities(pooled_heads(train, networks=networks), strangers)
+        bodies = [bodies_of(problem, theta)]
+        pooled = prior_densities(pooled_heads(train, bodies=bodies), strangers)
         assert_array_equal(judged.unseen.pooled_networks.mean, pooled.mean)
         assert list(judged.known.members("full")) == ["pooled", "mixed_model", "networks"]
         assert list(judged.unseen.members("full")) == ["pooled", "pooled_networks", "mixed_model"]

@@ -20,6 +20,7 @@ from skcml.estimators._meta_state import MetaState, check_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
 from skcml.problems.mlp import ACTIVATIONS
+from skcml.problems.proximal import STRENGTHS
 from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import Family
 
@@ -32,7 +33,8 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
 
     # Of the parameters that all of them have; a subclass adds its own.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "model": [StrOptions({"head"})],
+        "model": [StrOptions({"head", "modulatory", "synaptic"})],
+        "strength": [StrOptions(set(STRENGTHS))],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "prior_covariance": [StrOptions({"full", "diagonal"})],

@@ -9,17 +9,24 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skcml.episodes import TaskRows
+from skcml.problems.task_mlp import Dense, Layer, Modulated
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions
 from skcml.selection.families import Family
+from skcml.selection.head_model import HeadModel
+from skcml.selection.models import Model
+from skcml.selection.network_model import NetworkModel
 from skcml.solvers.base import InnerSolver
 from skcml.solvers.closed_form import closed_form
+from skcml.solvers.gauss_newton import GaussNewton
 from skcml.solvers.newton import newton
 
 # What n_shots=None draws from: from a single row to as many as make adaptation easy.
 DEFAULT_SHOTS = (1, 8)
 # Meta-steps, and query rows of a group, where a classifier leaves them to "auto".
 DEFAULT_STEPS, DEFAULT_QUERIES = 600, 20
+# What of a hidden layer is adapted to a task.
+LAYERS: dict[str, Layer] = {"synaptic": Dense(), "modulatory": Modulated()}
 # Coefficients of several shared classes from which learning them takes long.
 MANY_LOGITS = 150
 
@@ -29,11 +36,13 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     max_iter, n_queries = estimator.meta_max_iter, estimator.n_queries
     return LearnOptions(
         family=family,
+        model=model_of(estimator),
         hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
         rule=Contrastive(estimator.scheme, estimator.beta),
         solver=solver_of(estimator, family),
+        fit_solver=solver_of(estimator, family, at_fit=True),
         meta_loss=meta_loss_of(estimator, family),
         n_shots=shots(estimator.n_shots),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
@@ -49,8 +58,17 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     )
 
 
-def solver_of(estimator: BaseEstimator, family: Family) -> InnerSolver:
+def model_of(estimator: BaseEstimator) -> Model:
+    """Return what is adapted to a task."""
+    if estimator.model == "head":
+        return HeadModel()
+    return NetworkModel(LAYERS[estimator.model], estimator.strength)
+
+
+def solver_of(estimator: BaseEstimator, family: Family, *, at_fit: bool = False) -> InnerSolver:
     """Return the solver of a head's energy: quadratic for numbers, else convex."""
+    if estimator.model != "head":
+        return GaussNewton(50, 1e-6) if at_fit else GaussNewton(10, 1e-2)
     fits = "closed_form" if family.likelihood is None else "newton"
     if estimator.solver not in ("auto", fits):
         kind = "quadratic" if family.likelihood is None else "not quadratic"
@@ -64,6 +82,13 @@ def solver_of(estimator: BaseEstimator, family: Family) -> InnerSolver:
 def meta_loss_of(estimator: BaseEstimator, family: Family) -> str:
     """Return what a network is judged by on query rows."""
     asked = str(getattr(estimator, "meta_loss", "auto"))
+    if estimator.model != "head":
+        if asked == "log_predictive":
+            raise ValueError(
+                "meta_loss='log_predictive' is for model='head', and model is "
+                f"{estimator.model!r}; choose meta_loss='auto' or 'loss'."
+            )
+        return "loss"
     if family.likelihood is None:
         return "log_predictive" if asked == "auto" else asked
     if asked == "log_predictive":

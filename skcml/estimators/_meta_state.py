@@ -15,7 +15,6 @@ from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapting import AdaptedTasks, adapt_learned, task_rows
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
-from skcml.heads import Heads
 from skcml.selection import Learned
 
 # Parameters that `fit` itself reads, and those that it does not even look at.
@@ -90,7 +89,7 @@ class GroupsState:
                 targets=self.targets,
             ),
             "meta_params_": {
-                **{name: _arrays(heads) for name, heads in learned.members.items()},
+                **{name: heads.arrays() for name, heads in learned.members.items()},
                 "weights": learned.known.weights.copy(),
                 "prior_weights": learned.unseen.weights.copy(),
             },
@@ -151,12 +150,6 @@ def verdict(metric: str, gain: dict[str, float] | None) -> str:
     """Return held-out scores as text."""
     scores = ", ".join(f"{name} {score:.4g}" for name, score in (gain or {}).items())
     return f"held-out {metric}: {scores}"
-
-
-def _arrays(heads: Heads) -> dict[str, np.ndarray]:
-    """Return copies: a change of what users see is no change of what predicts."""
-    parts = {**heads.theta, "omega": heads.omega, "factor": heads.factor, "noise": heads.noise}
-    return {name: array.copy() for name, array in parts.items()}
 
 
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:

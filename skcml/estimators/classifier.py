@@ -191,6 +191,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         classes: str = "auto",
         class_weight: Any = None,
         model: str = "head",
+        strength: str = "synapse",
         hidden_layer_sizes: Sequence[int] | int = (32,),
         activation: str = "tanh",
         prior_covariance: str = "full",
@@ -219,6 +220,7 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         self.classes = classes
         self.class_weight = class_weight
         self.model = model
+        self.strength = strength
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.prior_covariance = prior_covariance

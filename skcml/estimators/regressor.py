@@ -157,6 +157,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         self,
         *,
         model: str = "head",
+        strength: str = "synapse",
         loss: str = "squared_error",
         hidden_layer_sizes: Sequence[int] | int = (32,),
         activation: str = "tanh",
@@ -184,6 +185,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         verbose: int = 0,
     ) -> None:
         self.model = model
+        self.strength = strength
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

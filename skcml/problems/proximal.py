@@ -35,14 +35,24 @@ STRENGTHS = ("fixed", "layer", "synapse")
 # Strength at the start. Outputs are standardised and a row costs half its squared error, so that
 # a parameter moves by one against the wish of a row's full standard deviation.
 START_STRENGTH = 1.0
+# Of numbers without noise (outputs are standardised) no density is infinite.
+SCATTER_FLOOR = 1e-7
 
 
 class TaskNetwork(Protocol):
     """A network for each task: outputs, and derivatives of functions of them."""
 
-    fast: dict[str, tuple[int, int]]
-    slow: dict[str, tuple[int, int]]
-    n_outputs: int
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a row."""
+
+    @property
+    def fast(self) -> dict[str, tuple[int, int]]:
+        """Names and shapes of a task's own parameters, in phi's order; the last is the head."""
+
+    @property
+    def slow(self) -> dict[str, tuple[int, int]]:
+        """Names and shapes of the parameters that tasks share."""
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw a start for all parameters."""
@@ -52,6 +62,9 @@ class TaskNetwork(Protocol):
 
     def pull(self, tape: Any, cotangent: Array) -> tuple[OuterProducts, OuterProducts]:
         """Return derivatives with respect to a task's own parameters, and to slow ones."""
+
+    def as_body(self, phi: Array, slow: Mapping[str, Array]) -> tuple[Any, dict[str, Array]]:
+        """Return what makes one task's features, as a body with its parameters."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,7 @@ class ProximalProblem:
             **self.network.slow,
             "omega": self.block.shape,
             "log_strength": (int(self.block[-1]) + 1,),
+            "log_scatter": (self.network.n_outputs, 2),
         }
 
     def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
@@ -99,6 +113,59 @@ class ProximalProblem:
             theta[name][...] = drawn[name]
         theta["omega"][...] = np.concatenate([drawn[name].ravel() for name in self.network.fast])
         theta["log_strength"][...] = np.log(START_STRENGTH)
+
+    def write_strengths(self, theta: Mapping[str, Array], name: str, values: np.ndarray) -> None:
+        """Set the strengths of one block of parameters, or their geometric mean for all of it."""
+        start = 0
+        for block, (n_in, n_out) in self.network.fast.items():
+            mine = self.block[start : start + n_in * n_out]
+            start += n_in * n_out
+            if block == name:
+                logs = np.log(values).ravel()
+                total = np.bincount(mine - mine[0], logs) / np.bincount(mine - mine[0])
+                theta["log_strength"][mine[0] : mine[-1] + 1] = total
+
+    def write_scatter(
+        self,
+        theta: Mapping[str, Array],
+        n_rows: np.ndarray,
+        squares: np.ndarray,
+        weight: np.ndarray,
+    ) -> None:
+        """Fit the mean squared error as a power of one and the number of rows adapted to.
+
+        Parameters
+        ----------
+        theta : mapping of str to array
+            ``"log_scatter"``, its logarithm without rows and that power, is written.
+        n_rows, weight : ndarray of shape (n_episodes,)
+        squares : ndarray of shape (n_outputs, n_episodes)
+        """
+        x, level = np.log1p(n_rows), np.log(np.maximum(squares, SCATTER_FLOOR))
+        centre = np.average(x, weights=weight)
+        spread = np.average((x - centre) ** 2, weights=weight)
+        for output, y in enumerate(level):
+            mean = np.average(y, weights=weight)
+            lean = np.average((x - centre) * (y - mean), weights=weight) / (spread + (spread == 0))
+            power = min(lean, 0.0)  # more rows never make a prediction worse
+            theta["log_scatter"][output] = mean - power * centre, power
+
+    def scatter(
+        self, theta: Mapping[str, Array], mean: np.ndarray, n_rows: np.ndarray
+    ) -> np.ndarray:
+        """Return the variance of y about its predictive mean, of the mean's shape.
+
+        Parameters
+        ----------
+        theta : mapping of str to array
+        mean : ndarray of shape (n_outputs, n_rows)
+        n_rows : ndarray of shape (n_rows,)
+            Total weight of the rows that a row's task was adapted to.
+        """
+        if not self.cost.is_gaussian:
+            return self.cost.variance(mean)
+        level, power = theta["log_scatter"][:, 0, None], theta["log_scatter"][:, 1, None]
+        return np.exp(level + power * np.log1p(n_rows))
 
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> Episode:
         """Return the episode with weights of query rows that make their sum a mean."""

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from skcml.arrays import Array, namespace
-from skcml.problems.mlp import ACTIVATIONS
+from skcml.problems.mlp import ACTIVATIONS, MLPBody
 from skcml.problems.outer_products import OuterProducts
 
 Shapes = dict[str, tuple[int, int]]
@@ -57,6 +57,9 @@ class Layer(Protocol):
     def forward(self, i: int, params: Params, h: Array) -> tuple[Array, Array]:
         """Return what enters the activation, and what `pull` will need."""
 
+    def plain(self, i: int, params: Params) -> Array:
+        """Return one task's layer as weights with biases above, (1 + n_in, n_out)."""
+
     def pull(self, i: int, params: Params, kept: Array, g: Array) -> Pull:
         """Pull derivatives g, (n_tasks, n_rows, K, n_out), of K functions of each row back."""
 
@@ -82,6 +85,10 @@ class Dense:
         """See `Layer`."""
         h = with_one(h)
         return h @ params[f"weight_{i}"], h
+
+    def plain(self, i: int, params: Params) -> Array:
+        """See `Layer`."""
+        return params[f"weight_{i}"]
 
     def pull(self, i: int, params: Params, kept: Array, g: Array) -> Pull:
         """See `Layer`."""
@@ -116,6 +123,12 @@ class Modulated:
         h = with_one(h)
         driven = h @ params[f"weight_{i}"]
         return driven * params[f"gain_{i}"] + params[f"shift_{i}"], (h, driven)
+
+    def plain(self, i: int, params: Params) -> Array:
+        """See `Layer`."""
+        weight = params[f"weight_{i}"] * params[f"gain_{i}"]
+        weight[0] += params[f"shift_{i}"][0]
+        return weight
 
     def pull(self, i: int, params: Params, kept: Array, g: Array) -> Pull:
         """See `Layer`."""
@@ -171,6 +184,16 @@ class TaskMLP:
         for i, (n_in, n_out) in enumerate(self._pairs):
             drawn |= self.layer.draw(i, n_in, n_out, rng)
         return drawn
+
+    def as_body(self, phi: Array, slow: Params) -> tuple[MLPBody, dict[str, Array]]:
+        """Return one task's hidden layers as a body with a stack of one: gains become weights'."""
+        parts = self._parts(phi[None])
+        params = {**slow, **{name: part[0] for name, part in parts.items()}}
+        stacked: dict[str, Array] = {}
+        for i in range(len(self.hidden_layer_sizes)):
+            weight = self.layer.plain(i, params)
+            stacked |= {f"weight_{i}": weight[None, 1:], f"bias_{i}": weight[None, :1]}
+        return MLPBody(self.n_inputs, self.hidden_layer_sizes, self.activation), stacked
 
     def forward(self, phi: Array, slow: Params, x: Array) -> tuple[Array, Tape]:
         """Return the outputs of rows, (n_tasks, n_rows, n_outputs), and what `pull` needs.

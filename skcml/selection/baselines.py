@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from skcml.problems.head import NOISE_FLOOR
 from skcml.problems.mlp import MLPBody
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
+from skcml.selection.models import Body
 from skcml.selection.ridge import FLAT, ridge_heads
 
 # Prior standard deviation of a single group's logit or log rate. With a flat prior, three rows
@@ -21,18 +23,18 @@ WEAK = 2.5
 
 
 def pooled_heads(
-    tasks: TaskRows, likelihood: Likelihood | None = None, networks: Heads | None = None
+    tasks: TaskRows, likelihood: Likelihood | None = None, bodies: Sequence[Body] | None = None
 ) -> Heads:
     """Return one ridge (or logistic) regression on all rows, whatever their group.
 
-    It is linear in the inputs, or in the features of networks, one regression for each. As a head
-    it has no prior factor: no row can change what it says of a group.
+    It is linear in the inputs, or in the features of networks' bodies, one regression for each. As
+    a head it has no prior factor: no row can change what it says of a group.
     """
     n_outputs = tasks.y.shape[1]
     everything = TaskRows(tasks.X, tasks.y, tasks.weight, np.array([0, len(tasks.X)]))
     codes = np.zeros(len(tasks.X), dtype=int)
     pooled = []
-    for body, theta in _bodies(networks, tasks.X.shape[1]):
+    for body, theta in bodies or [(MLPBody(tasks.X.shape[1]), {})]:
         posterior = ridge_heads(body, n_outputs, 1.0, likelihood, theta).adapt(everything)
         omega = posterior.coefficients[0]
         heads = replace(posterior.heads, omega=omega, factor=np.zeros((*omega.shape, 0)))
@@ -45,17 +47,6 @@ def pooled_heads(
             heads = replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
         pooled.append(heads)
     return Heads.concatenate(pooled)
-
-
-def _bodies(networks: Heads | None, n_inputs: int) -> list[tuple[MLPBody, dict[str, np.ndarray]]]:
-    """Return the bodies of networks one by one; without any, the one that has no layer."""
-    if networks is None:
-        return [(MLPBody(n_inputs), {})]
-    one_by_one = range(networks.n_heads)
-    return [
-        (networks.body, {name: a[i : i + 1] for name, a in networks.theta.items()})
-        for i in one_by_one
-    ]
 
 
 def prior_densities(heads: Heads, held_out: HeldOut) -> Densities:

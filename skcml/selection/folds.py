@@ -16,7 +16,6 @@ from skcml.random_effects import MixedModel
 from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
-    head_problem,
     linear_problem,
     linear_theta,
     structures_for,
@@ -129,12 +128,14 @@ class Fold:
         ):
             return self
         if self.history.states:
-            theta = MetaParams(theta.shapes, self.history.states[index])
+            theta = MetaParams(theta.shapes, self.history.states[index].copy())
         held_out, strangers = self.episodes
-        problem = head_problem(self.train.X.shape[1], self.train.y.shape[1], options)
-        networks, likelihood = Heads.stack(problem, [theta]), options.family.likelihood
-        pooled = prior_densities(pooled_heads(self.train, likelihood, networks), strangers)
-        known = replace(known, network=held_out.densities(problem, theta))
+        model, likelihood = options.model, options.family.likelihood
+        problem = model.problem(self.train.X.shape[1], self.train.y.shape[1], options)
+        model.calibrate(problem, theta, options, held_out.episodes)
+        bodies = model.bodies(problem, [theta])
+        pooled = prior_densities(pooled_heads(self.train, likelihood, bodies), strangers)
+        known = replace(known, network=model.densities(problem, theta, options, held_out))
         return replace(self, known=known, unseen=replace(unseen, pooled_networks=pooled))
 
 
@@ -263,6 +264,6 @@ def _descend(
     """Learn the network, unless no steps are wanted or no task can be split."""
     if options.meta_max_iter == 0 or not (train.sizes > 1).any():
         return None, None
-    problem = head_problem(train.X.shape[1], train.y.shape[1], options)
+    problem = options.model.problem(train.X.shape[1], train.y.shape[1], options)
     on_step = None if progress is None else progress.descent(mixed)
     return train_network(problem, mixed, train, held_out, options, rng, on_step)

@@ -27,7 +27,6 @@ from skcml.selection.folds import (
     split_tasks,
 )
 from skcml.selection.members import (
-    head_problem,
     linear_problem,
     linear_theta,
     structures_for,
@@ -43,7 +42,7 @@ class Learned:
 
     Attributes
     ----------
-    members : dict of str to Heads
+    members : dict of str to Heads, or what has its methods
         By the names of `MEMBERS`: the linear mixed model of all groups and, unless they weigh
         nothing, the pooled model of all groups and the networks, one per fold.
     known, unseen : Mixture
@@ -56,7 +55,7 @@ class Learned:
         One per descent.
     """
 
-    members: dict[str, Heads]
+    members: dict[str, Any]
     known: Mixture
     unseen: Mixture
     mixed: list[MixedModel]
@@ -112,16 +111,17 @@ def learn(
         known, unseen, gain = weigh(folds, structure, options.family, rng, reml=options.is_reml)
     problem = linear_problem(n_inputs, n_outputs, options)
     linear = linear_theta(problem, mixed, reml=options.is_reml)
-    members = {"mixed_model": Heads.stack(problem, [linear])}
+    members: dict[str, Any] = {"mixed_model": Heads.stack(problem, [linear])}
     if unseen.share("pooled").any():
         members["pooled"] = pooled_heads(some, options.family.likelihood)
     if thetas:
-        networks = Heads.stack(head_problem(n_inputs, n_outputs, options), thetas)
+        model = options.model
+        network = model.problem(n_inputs, n_outputs, options)
         if known.share("networks").any():
-            members["networks"] = networks
+            members["networks"] = model.stack(network, thetas, options)
         if unseen.share("pooled_networks").any():
-            likelihood = options.family.likelihood
-            members["pooled_networks"] = pooled_heads(some, likelihood, networks)
+            bodies = model.bodies(network, thetas)
+            members["pooled_networks"] = pooled_heads(some, options.family.likelihood, bodies)
     histories = [fold.history.as_dict() for fold in folds if fold.history is not None]
     return Learned(members, known, unseen, mixed, gain, histories)
 
@@ -134,11 +134,11 @@ def _learn_on_one_thread(*job: Any) -> Fold:
 
 def snapshot(mixed: list[MixedModel], theta: MetaParams, options: LearnOptions) -> Learned:
     """Return what has been learned in the middle of a descent: one network, unjudged."""
-    n_inputs, n_outputs = len(mixed[0].omega) - 1, len(mixed)
+    n_inputs, n_outputs, model = len(mixed[0].omega) - 1, len(mixed), options.model
     linear = linear_problem(n_inputs, n_outputs, options)
     members = {
         "mixed_model": Heads.stack(linear, [linear_theta(linear, mixed)]),
-        "networks": Heads.stack(head_problem(n_inputs, n_outputs, options), [theta]),
+        "networks": model.stack(model.problem(n_inputs, n_outputs, options), [theta], options),
     }
     known, unseen = (
         Mixture.of_one(name, options.n_scores(n_outputs)) for name in ("networks", "mixed_model")

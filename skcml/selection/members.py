@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skcml.episodes import Episode, EpisodeSampler, TaskRows
+from skcml.episodes import EpisodeSampler, TaskRows
 from skcml.outer_loop import History, OuterOptions, meta_train
 from skcml.problems.features import LinearHead
 from skcml.problems.meta_params import MetaParams
@@ -126,6 +126,7 @@ def train_network(
     on_step: Callable[[int, MetaParams, History], bool] | None = None,
 ) -> tuple[MetaParams, History]:
     """Learn one network on ``tasks``, stopped early by the held-out tasks if there are any."""
+    model = options.model
     sampler = EpisodeSampler(
         tasks.subset(np.flatnonzero(tasks.sizes > 1)),
         n_shots=options.n_shots,
@@ -145,7 +146,7 @@ def train_network(
         options.solver,
         options.rule,
         sampler,
-        start_network(problem, mixed, rng),
+        model.start(problem, mixed, rng),
         OuterOptions(
             max_iter=options.meta_max_iter,
             learning_rate=options.meta_learning_rate,
@@ -158,25 +159,6 @@ def train_network(
         validate=validate,
         on_step=on_step,
     )
-    if options.is_squared:
-        episodes = [sampler.draw() for _ in range(10)] if held_out is None else held_out.episodes
-        _calibrate(problem, theta, episodes)
+    episodes = [sampler.draw() for _ in range(10)] if held_out is None else held_out.episodes
+    model.calibrate(problem, theta, options, episodes)
     return theta, history
-
-
-def _calibrate(problem: Any, theta: MetaParams, episodes: Sequence[Episode]) -> None:
-    """Scale noise and prior by one factor, which no mean sees, until errors fit them.
-
-    A squared loss learns the ratio of the two only. The noise stays above its floor.
-    """
-    ratios = []
-    for episode in episodes:
-        mean, variance = problem.predict(theta, episode)
-        total = episode.w_query.sum(1, keepdims=True)
-        weight = episode.w_query / (total + (total == 0)) / len(total)
-        ratios.append((weight * (episode.y_query - mean) ** 2 / variance).sum((1, 2)))
-    noise = problem.noise(theta)
-    scale = np.maximum(np.mean(ratios, axis=0), (1 + 1e-6) * problem.noise_floor / noise)
-    theta["factor"][...] *= np.sqrt(scale)[:, None, None]
-    for output, variance in enumerate(scale * noise):
-        problem.write_noise(theta, output, variance)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from skcml.rules.base import MetaGradientRule
 from skcml.selection.families import Family
+from skcml.selection.models import Model
 from skcml.solvers.base import InnerSolver
 
 # Up to how many features a prior covariance is a full matrix.
@@ -17,11 +18,13 @@ class LearnOptions:
     """Validated settings of `meta_fit`; the names are those of the estimator's parameters."""
 
     family: Family
+    model: Model
     hidden_layer_sizes: tuple[int, ...]
     activation: str
     prior_covariance: str
     rule: MetaGradientRule
     solver: InnerSolver
+    fit_solver: InnerSolver
     meta_loss: str
     n_shots: tuple[int, int]
     n_queries: int | None

@@ -1,0 +1,126 @@
+"""`model="synaptic"` and `model="modulatory"`: a network for each task, pulled to a common one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from skcml.episodes import Episode, TaskRows
+from skcml.likelihoods import SquaredError
+from skcml.problems.meta_params import MetaParams
+from skcml.problems.proximal import ProximalProblem
+from skcml.problems.task_mlp import Layer, TaskMLP
+from skcml.random_effects import MixedModel
+from skcml.selection.held_out import HeldOut
+from skcml.selection.mixture import Densities
+from skcml.selection.models import Body
+from skcml.selection.options import LearnOptions
+from skcml.task_networks import TaskNetworks
+
+# Prior standard deviation of the head's coefficients of hidden features at the start, and the least
+# of those of inputs over the root of the noise, as for heads.
+HIDDEN_SCALE, SPREAD_FLOOR = 0.3, 0.17
+
+
+@dataclass(frozen=True)
+class NetworkModel:
+    """See `Model`.
+
+    Parameters
+    ----------
+    layer : Layer
+        What of a hidden layer is the task's own: all, or gains and shifts.
+    strength : {"synapse", "layer", "fixed"}
+        For what there is a strength of its own.
+    """
+
+    layer: Layer
+    strength: str = "synapse"
+
+    def problem(self, n_inputs: int, n_outputs: int, options: LearnOptions) -> ProximalProblem:
+        """See `Model`."""
+        network = TaskMLP(
+            n_inputs, n_outputs, options.hidden_layer_sizes, options.activation, self.layer
+        )
+        return ProximalProblem(network, options.family.likelihood or SquaredError(), self.strength)
+
+    def start(
+        self, problem: ProximalProblem, mixed: Sequence[MixedModel], rng: np.random.Generator
+    ) -> MetaParams:
+        """Start where the mixed model ends: hidden features have no mean effect yet."""
+        theta = MetaParams(problem.shapes)
+        problem.initialize(theta, rng)
+        n_linear, n_features = len(mixed[0].omega), problem.network.fast["head"][0]
+        head = np.zeros((n_features, len(mixed)))
+        variance = np.full((n_features, len(mixed)), HIDDEN_SCALE**2)
+        for output, model in enumerate(mixed):
+            head[:n_linear, output] = model.omega
+            spread = (model.factor @ model.factor.T).diagonal()
+            floor = SPREAD_FLOOR**2 / n_linear * model.noise
+            # A row costs half its squared error whatever the noise: strengths are in its units.
+            variance[:n_linear, output] = np.maximum(spread, floor)
+            variance[:, output] /= model.noise
+        theta["omega"][-head.size :] = head.ravel()
+        problem.write_strengths(theta, "head", 1 / variance)
+        return theta
+
+    def calibrate(
+        self,
+        problem: ProximalProblem,
+        theta: MetaParams,
+        options: LearnOptions,
+        episodes: Sequence[Episode],
+    ) -> None:
+        """Fit the scatter of numbers as a power of the number of rows adapted to."""
+        if options.family.likelihood is not None:
+            return
+        networks = self.stack(problem, [theta], options)
+        rows, squares, weights = [], [], []
+        for episode in episodes:
+            mean = _predict(networks, episode)[0][0]
+            real = episode.w_query > 0
+            total = episode.w_query.sum(1)
+            share = (episode.w_query / total[:, None])[real] / len(total)
+            rows.append(np.average(episode.w_support.sum(1)))
+            squares.append(((episode.y_query[:, real] - mean) ** 2 * share).sum(-1))
+            weights.append(len(total))
+        problem.write_scatter(theta, np.array(rows), np.array(squares).T, np.array(weights))
+
+    def densities(
+        self,
+        problem: ProximalProblem,
+        theta: MetaParams,
+        options: LearnOptions,
+        held_out: HeldOut,
+    ) -> Densities:
+        """See `Model`."""
+        networks = self.stack(problem, [theta], options)
+        parts = [_predict(networks, episode) for episode in held_out.episodes]
+        mean, variance = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        return Densities(mean, variance, options.family.likelihood)
+
+    def stack(
+        self, problem: ProximalProblem, thetas: Sequence[MetaParams], options: LearnOptions
+    ) -> TaskNetworks:
+        """See `Model`."""
+        return TaskNetworks(problem, options.fit_solver, thetas)
+
+    def bodies(self, problem: ProximalProblem, thetas: Sequence[MetaParams]) -> list[Body]:
+        """See `Model`."""
+        return [problem.network.as_body(theta["omega"], theta) for theta in thetas]
+
+
+def _predict(networks: TaskNetworks, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of an episode's query rows, as a stack of one."""
+    real = episode.w_support > 0
+    tasks = TaskRows.from_codes(
+        episode.x_support[real],
+        np.moveaxis(episode.y_support[:, real], 0, -1),
+        episode.w_support[real],
+        np.nonzero(real)[0],
+        len(real),
+    )
+    asked = episode.w_query > 0
+    return networks.adapt(tasks).predict(episode.x_query[asked], np.nonzero(asked)[0])

@@ -41,7 +41,7 @@ ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
 SAFE_SHARE = 0.9
 # Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
 CONTRAST_WIDTH = 1e-4
-# A shorter move is none: its inverse overflows.
+# A shorter move is none, and the inverse of this is as good as infinite.
 TINY_MOVE = 1e-150
 # beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
 MAX_LIMIT = 1e6
@@ -168,8 +168,10 @@ def tangent_terms(
     width = one
     if not problem.is_quadratic:
         # The error of a contrast falls with the square of its width, until rounding shows.
-        length = (move**2).sum((0, -1)) ** 0.5
-        width = CONTRAST_WIDTH / (length + (length < TINY_MOVE))
+        size = _largest_entry(move)  # whose square may leave the range of floats
+        size = size + (size == 0)
+        length = size[0, :, 0] * ((move / size) ** 2).sum((0, -1)) ** 0.5
+        width = CONTRAST_WIDTH / namespace(length).clip(length, TINY_MOVE, 1 / TINY_MOVE)
     move = width[:, None] * move
     return [
         Term(free.phi + move, 0.5 / width, None),

@@ -361,6 +361,23 @@ def test_no_row_is_in_the_file():
     assert not any(value.tobytes() in blob for value in values)
 
 
+def test_a_curve_that_networks_learn_is_no_noise():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(120), 12)
+    x = rng.uniform(-2, 2, size=(len(groups), 1))
+    effect = 0.4 * rng.normal(size=120)
+    y = rng.poisson(np.exp(1.2 + effect[groups] + np.sin(2 * x[:, 0]))).astype(float)
+    seen, early = groups < 80, np.arange(len(groups)) % 12 < 4
+    estimator = CMLRegressor(loss="poisson", meta_max_iter=150, random_state=0)
+    estimator.meta_fit(x[seen], y[seen], groups=groups[seen])
+    assert estimator._meta.scaling.dispersion > 1.5  # about a mixed model, which is linear
+    assert estimator.prior_summary(as_frame=False).dispersion < 1.3
+    later = ~seen & ~early
+    estimator.fit(x[~seen & early], y[~seen & early], groups=groups[~seen & early])
+    mean, std = estimator.predict(x[later], groups=groups[later], return_std=True)
+    assert 0.7 < np.mean((y[later] - mean) ** 2 / std**2) < 1.4
+
+
 def test_noise_in_proportion_to_the_count_is_not_followed():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(60), 10)

@@ -14,7 +14,7 @@ from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
 from skcml.problems.mlp import MLPBody
 from skcml.random_effects import STRUCTURES
-from skcml.selection.families import SHRINKAGE, ClassesOrCounts, Family, Numbers
+from skcml.selection.families import LEAST_SCATTER, SHRINKAGE, ClassesOrCounts, Family, Numbers
 from skcml.selection.mixture import IntervalShape
 from tests.asserts import assert_follows
 from tests.builders import fit_mixed, linear_tasks
@@ -120,3 +120,32 @@ def test_counts_are_judged_by_their_deviance():
     expected = 0.5 * mean_poisson_deviance(y, rate, sample_weight=WEIGHT)
     assert family.error(y[None], rate[None], WEIGHT) == pytest.approx(expected)
     assert len(family.shape(y[None], rate[None], rate[None], WEIGHT, 9).ratio) == 1
+
+
+# --- scatter
+
+
+def scatter(family, y, mean, doubt=0.0):
+    ones = np.ones(len(y))
+    return family.scatter(y[None], mean[None], mean[None] + doubt, ones, 2 * ones)
+
+
+def test_what_networks_explain_of_counts_is_no_dispersion():
+    rng = np.random.default_rng(0)
+    mean = rng.uniform(1, 5, 20_000)
+    counts = ClassesOrCounts(Poisson())
+    # With weights that are exposures of two, a row's variance is half its mean.
+    for share in (0.3, 0.7):
+        y = mean + np.sqrt(share * mean / 2) * rng.normal(size=len(mean))
+        assert scatter(counts, y, mean) == pytest.approx(share, rel=0.05)
+    # A doubt about the mean is no scatter about it; and there is never more than was supposed.
+    y = mean + np.sqrt(0.5 * mean / 2 + 0.4) * rng.normal(size=len(mean))
+    assert scatter(counts, y, mean, doubt=0.4) == pytest.approx(0.5, rel=0.07)
+    assert scatter(counts, mean + 9 * rng.normal(size=len(mean)), mean) == 1.0
+    assert scatter(counts, mean, mean) == LEAST_SCATTER
+    assert scatter(counts, 0 * mean, 0 * mean) == 1.0
+
+
+@pytest.mark.parametrize("family", [Numbers(), ClassesOrCounts(Bernoulli())])
+def test_only_counts_have_a_scatter(family):
+    assert scatter(family, np.zeros(9), np.full(9, 0.5)) == 1.0

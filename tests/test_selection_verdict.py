@@ -113,7 +113,7 @@ def test_errors_are_standardised_by_the_mixtures_own_moments():
     # Two members that disagree: their mixture knows that it does not know.
     rng = np.random.default_rng(0)
     y = rng.choice([-2.0, 2.0], 3_000) + rng.normal(size=3_000)
-    mixture, _ = mix([judgement(y, -2.0, 2.0)], "full", ADAPTIVE, Numbers(), rng)
+    mixture, _, _ = mix([judgement(y, -2.0, 2.0)], "full", ADAPTIVE, Numbers(), rng)
     weights, shape = mixture.weights[2:], mixture.shape
     assert_allclose(weights, 0.5, atol=0.05)
     mean, variance = moments(np.array([[[-2.0]], [[2.0]]]), np.ones((2, 1, 1)), weights)
@@ -131,7 +131,7 @@ def test_gains_are_root_mean_squared_errors_over_groups():
         one, y=np.zeros((2, 3)), pooled=densities, linear={"full": densities}
     )
     rng = np.random.default_rng(0)
-    known, unseen, gain = weigh([fold(both)], "full", Numbers(), rng, reml=False)
+    known, unseen, gain, _ = weigh([fold(both)], "full", Numbers(), rng, reml=False)
     assert gain["mixed_model"] == gain["final"] == pytest.approx(5.0)
     assert known.shape.ratio.shape[0] == unseen.shape.ratio.shape[0] == 2
 
@@ -141,17 +141,17 @@ def test_unseen_groups_have_a_mixture_of_their_own():
     y = np.zeros(50)
     known, unseen = judgement(y, 4.0, 0.0, pooled=3.0), judgement(y, 4.0, None, pooled=0.0)
     rng = np.random.default_rng(0)
-    mixture, prior, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
+    mixture, prior, _, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
     assert_array_equal(mixture.weights, [[0.0], [0.0], [0.0], [1.0]])
     assert_array_equal(prior.weights, [[1.0], [0.0], [0.0], [0.0]])
     assert (mixture.share("networks"), prior.share("pooled")) == (1.0, 1.0)
     unseen = dataclasses.replace(
         unseen, pooled=unseen.linear["full"], pooled_networks=unseen.pooled
     )
-    _, prior, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
+    _, prior, _, _ = weigh([fold(known, unseen)], "full", Numbers(), rng, reml=False)
     assert_array_equal(prior.weights, [[0.0], [1.0], [0.0], [0.0]])
     # A REML fit stays what it is, and a group with rows is never left to the pooled model.
-    _, prior, _ = weigh(
+    _, prior, _, _ = weigh(
         [fold(judgement(y, 4.0, None), judgement(y, 4.0, None, pooled=0.0))],
         "full",
         Numbers(),

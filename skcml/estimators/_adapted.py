@@ -127,7 +127,7 @@ class Adapted:
         scale, rate = self.scaling.y_scale[:, None], self.scaling.rate
         if self.scaling.is_of_counts and variance:
             # The spread of the rate, and of a count about it.
-            about = self.scaling.dispersion * rate * mean
+            about = self.scaling.scatter * rate * mean
             total = rate**2 * np.maximum(total - mean, 0.0) + about
         mean = rate * mean
         mean = mean * scale + self.scaling.y_mean[:, None]

@@ -77,8 +77,9 @@ def learn_groups(
     params = watched_params(estimator)
 
     def state_of(learned: Learned) -> GroupsState:
+        of_rows = replace(scaling, scatter=scaling.dispersion * learned.scatter)
         return GroupsState(
-            learned, scaling, params, rows.targets, tasks.n_tasks, n_rows, family.metric
+            learned, of_rows, params, rows.targets, tasks.n_tasks, n_rows, family.metric
         )
 
     progress = None

@@ -135,7 +135,7 @@ class GroupsState:
         )
         likelihood = self.learned.members["mixed_model"].likelihood
         if likelihood is not None and likelihood.has_exposure:
-            summary.dispersion = scaling.dispersion
+            summary.dispersion = max(scaling.scatter, 1.0)  # less is doubt that was overstated
         if likelihood is None:
             summary.noise_sd = np.sqrt([model.noise for model in mixed]) * scaling.y_scale
         return summary

@@ -24,7 +24,11 @@ class Scaling:
         Of counts, the mean: they are divided by it, and weights, which are exposures, multiplied,
         so that nothing depends on the unit of exposure. One for all else.
     dispersion : float
-        Of counts, the variance over the mean, by which weights are divided. One for all else.
+        Of counts, the variance over the mean of a mixed model, by which weights are divided. One
+        for all else.
+    scatter : float
+        Of counts, the variance over the mean that predictions have: less than the dispersion where
+        networks explain a part of it. One for all else.
     """
 
     x_mean: np.ndarray
@@ -33,6 +37,7 @@ class Scaling:
     y_scale: np.ndarray
     rate: float = 1.0
     dispersion: float = 1.0
+    scatter: float = 1.0
 
     @classmethod
     def fit(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Scaling:

@@ -25,6 +25,9 @@ SHRINKAGE = 5.0
 # common is hardly identified and keeps moving, while the predictions have come to rest.
 COUPLED_ITERATIONS = 30
 
+# A mean below this says nothing of a scatter, which is never less than this share.
+LEAST_MEAN, LEAST_SCATTER = 1e-6, 0.1
+
 
 class Family(Protocol):
     """A kind of outputs.
@@ -63,6 +66,16 @@ class Family(Protocol):
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the held-out error of a predictive mean; lower is better."""
 
+    def scatter(
+        self,
+        y: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        weight: np.ndarray,
+        exposure: np.ndarray,
+    ) -> float:
+        """Return how far y scatters about its mean, over what was supposed before learning."""
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -99,6 +112,17 @@ class Numbers:
     ) -> IntervalShape:
         """See `Family`."""
         return IntervalShape.fit((y - mean) / np.sqrt(variance), weight, n)
+
+    def scatter(
+        self,
+        y: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        weight: np.ndarray,
+        exposure: np.ndarray,
+    ) -> float:
+        """Return one: the shape of intervals holds it."""
+        return 1.0
 
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the root mean squared error."""
@@ -140,6 +164,28 @@ class ClassesOrCounts:
     ) -> IntervalShape:
         """Return no shape: a distribution of classes or counts has its own."""
         return IntervalShape.gaussian(len(self.likelihood.log_density(y, mean)))
+
+    def scatter(
+        self,
+        y: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        weight: np.ndarray,
+        exposure: np.ndarray,
+    ) -> float:
+        """See `Family`; one at most, and for classes.
+
+        The dispersion of counts is that about a mixed model, whose lack of fit is in it. Held-out
+        rows say what networks leave of it: Pearson's squares, less the doubt about the mean.
+        """
+        if not self.likelihood.has_exposure:
+            return 1.0
+        doubt = variance - mean
+        squares = exposure * ((y - mean) ** 2 - doubt) / np.maximum(mean, LEAST_MEAN)
+        says = exposure * mean[0] > LEAST_MEAN
+        if not says.any():
+            return 1.0
+        return float(np.clip(np.average(squares[0, says], weights=weight[says]), LEAST_SCATTER, 1))
 
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the mean log loss of classes, half the mean deviance of counts."""

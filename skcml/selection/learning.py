@@ -53,6 +53,8 @@ class Learned:
         Held-out root mean squared errors; None where nothing was held out.
     histories : list of dict
         One per descent.
+    scatter : float
+        How far counts scatter about what was learned, over what was supposed.
     """
 
     members: dict[str, Any]
@@ -61,6 +63,7 @@ class Learned:
     mixed: list[MixedModel]
     gain: dict[str, float] | None
     histories: list[dict[str, Any]]
+    scatter: float = 1.0
 
 
 def learn(
@@ -106,9 +109,11 @@ def learn(
     mixed = options.family.fit_mixed(some, (structure,), reml=options.is_reml)[structure]
     n_scores = options.n_scores(n_outputs)
     known = Mixture.of_one("networks" if thetas else "mixed_model", n_scores)
-    unseen, gain = Mixture.of_one("mixed_model", n_scores), None
+    unseen, gain, scatter = Mixture.of_one("mixed_model", n_scores), None, 1.0
     if all(fold.known is not None for fold in folds):
-        known, unseen, gain = weigh(folds, structure, options.family, rng, reml=options.is_reml)
+        known, unseen, gain, scatter = weigh(
+            folds, structure, options.family, rng, reml=options.is_reml
+        )
     problem = linear_problem(n_inputs, n_outputs, options)
     linear = linear_theta(problem, mixed, reml=options.is_reml)
     members: dict[str, Any] = {"mixed_model": Heads.stack(problem, [linear])}
@@ -123,7 +128,7 @@ def learn(
             bodies = model.bodies(network, thetas)
             members["pooled_networks"] = pooled_heads(some, options.family.likelihood, bodies)
     histories = [fold.history.as_dict() for fold in folds if fold.history is not None]
-    return Learned(members, known, unseen, mixed, gain, histories)
+    return Learned(members, known, unseen, mixed, gain, histories, scatter)
 
 
 def _learn_on_one_thread(*job: Any) -> Fold:

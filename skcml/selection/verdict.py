@@ -34,13 +34,13 @@ def weigh(
     rng: np.random.Generator,
     *,
     reml: bool,
-) -> tuple[Mixture, Mixture, dict[str, float]]:
-    """Return the mixtures for known and for unseen groups, and the held-out errors."""
+) -> tuple[Mixture, Mixture, dict[str, float], float]:
+    """Return the mixtures for known and for unseen groups, the held-out errors and the scatter."""
     known = [fold.known for fold in folds if fold.known is not None]
     unseen = [fold.unseen for fold in folds if fold.unseen is not None]
-    mixture, final = mix(known, structure, ADAPTIVE, family, rng)
+    mixture, final, spread = mix(known, structure, ADAPTIVE, family, rng)
     # A REML fit is what was asked for, for better or worse.
-    prior, _ = mix(unseen, structure, ADAPTIVE if reml else PRIOR, family, rng)
+    prior, _, _ = mix(unseen, structure, ADAPTIVE if reml else PRIOR, family, rng)
     predictions = {
         "pooled": [j.pooled.mean[0] for j in known],
         "per_task": [fold.per_task for fold in folds if fold.per_task is not None],
@@ -53,7 +53,10 @@ def weigh(
         name: family.error(y, np.concatenate(parts, axis=1), weight)
         for name, parts in predictions.items()
     }
-    return mixture, prior, gain
+    exposure = np.concatenate([j.exposure for j in known])
+    whole, total = (np.concatenate(parts, axis=1) for parts in (final, spread))
+    scatter = family.scatter(y, whole, total, weight / exposure, exposure)
+    return mixture, prior, gain, scatter
 
 
 def mix(
@@ -62,8 +65,8 @@ def mix(
     names: Sequence[str],
     family: Family,
     rng: np.random.Generator,
-) -> tuple[Mixture, list[np.ndarray]]:
-    """Return the mixture of the named members, and its held-out predictions.
+) -> tuple[Mixture, list[np.ndarray], list[np.ndarray]]:
+    """Return the mixture of the named members, and mean and variance of its held-out predictions.
 
     In a fold, the members are weighed by the other folds, so that no group has a say in its own
     verdict; with a single split there are no others.
@@ -86,7 +89,8 @@ def mix(
     shape = family.shape(
         y, np.concatenate(means, axis=1), np.concatenate(variances, axis=1), weight, n_groups
     )
-    return Mixture(member_weights(judgements, structure, names, rng), shape), means
+    mixture = Mixture(member_weights(judgements, structure, names, rng), shape)
+    return mixture, means, variances
 
 
 def member_weights(

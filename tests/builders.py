@@ -1,6 +1,7 @@
 """Random problems, meta-parameters, episodes and tasks, and the oracles that read them."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -8,11 +9,13 @@ import torch
 from skcml.datasets import make_sinusoid_tasks
 from skcml.episodes import Episode, TaskRows
 from skcml.glm import GLM
-from skcml.likelihoods import Bernoulli, Categorical, Poisson
+from skcml.likelihoods import Bernoulli, Categorical, Poisson, SquaredError
 from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
+from skcml.problems.proximal import ProximalProblem
+from skcml.problems.task_mlp import Dense, Modulated, TaskMLP
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions, members
 from skcml.selection.families import Numbers
@@ -88,6 +91,48 @@ def glm_episode(problem, seed=0, **options):
 
     y_support, y_query = draw(episode.y_support), draw(episode.y_query)
     return dataclasses.replace(episode, y_support=y_support, y_query=y_query)
+
+
+COSTS = {"squared_error": SquaredError(), **LIKELIHOODS}
+LAYERS = {"dense": Dense(), "modulated": Modulated()}
+
+
+def proximal_problem(
+    layer="dense",
+    kind="squared_error",
+    strength="synapse",
+    hidden=(7, 5),
+    n_outputs=2,
+    n_inputs=3,
+    activation="tanh",
+):
+    """Return networks of each task, with one of `LAYERS` and one of `COSTS`."""
+    network = TaskMLP(n_inputs, n_outputs, tuple(hidden), activation, LAYERS[layer])
+    return ProximalProblem(network, COSTS[kind], strength)
+
+
+def proximal_theta(problem, seed=0, noise=0.1, log_strength=0.0):
+    """Draw a start, and what learning may have made of it."""
+    rng = np.random.default_rng([seed, 9])
+    theta = MetaParams(problem.shapes)
+    problem.initialize(theta, rng)
+    theta.vector[...] += noise * rng.normal(size=theta.vector.shape)
+    theta["log_strength"][...] += log_strength
+    return theta
+
+
+def proximal_episode(problem, seed=0, **options):
+    """Draw an episode whose y is what the problem's cost is about."""
+    network = problem.network
+    like = SimpleNamespace(body=network, n_outputs=network.n_outputs, likelihood=problem.cost)
+    draw = random_episode if isinstance(problem.cost, SquaredError) else glm_episode
+    return draw(like, seed, **options)
+
+
+def near_start(problem, theta, batch, seed=0, noise=0.1):
+    """Draw a phi of each task near where its descent starts."""
+    start = problem.start(theta, batch)
+    return start + noise * np.random.default_rng([seed, 10]).normal(size=start.shape)
 
 
 def map_episode(function, episode):

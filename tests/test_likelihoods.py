@@ -15,6 +15,7 @@ from skcml.likelihoods import (
     Bernoulli,
     Categorical,
     Poisson,
+    SquaredError,
     cholesky_of_doubt,
     count_quantiles,
     normal_points,
@@ -57,6 +58,26 @@ def test_derivatives_are_those_of_the_cost(name):
         expected = np.moveaxis(curvature[..., c], -1, 0) if likelihood.is_coupled else curvature[c]
         found = slope if likelihood.is_coupled else slope[c]
         assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@EACH
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor])
+def test_roots_are_those_of_the_curvature(name, library):
+    likelihood, _ = CASES[name]
+    root = np.asarray(likelihood.root(library(ETA)))
+    _, curvature = likelihood.slopes(ETA)
+    if not likelihood.is_coupled:
+        curvature = np.eye(3) * np.moveaxis(curvature, 0, -1)[..., None]
+    assert_allclose(root.mT @ root, curvature, atol=1e-12)
+
+
+def test_numbers_cost_half_their_squared_error():
+    cost, y = SquaredError(), RNG.normal(size=ETA.shape)
+    eta = torch.tensor(ETA, requires_grad=True)
+    cost.nll(torch.tensor(y), eta).sum().backward()
+    assert_allclose(cost.nll(y, ETA), 0.5 * ((y - ETA) ** 2).sum(0))
+    assert_allclose(eta.grad.numpy(), cost.mean(ETA) - y)
+    assert_array_equal(cost.root(ETA), np.broadcast_to(np.eye(3), (4, 5, 3, 3)))
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson"])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from skcml.arrays import Array, namespace
 
-# Numbers that a Jacobian may be written out in at a time.
-BUDGET = 2**24
+# Numbers that a Jacobian may be written out in at a time: a megabyte, which a cache still holds.
+BUDGET = 2**17
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class OuterProducts:
     def gram(self, scale: Array) -> Array:
         """Return J diag(scale)^2 J' of each task, (n_tasks, n_rows * K, n_rows * K).
 
-        A few tasks are written out at a time, so that memory stays bounded.
+        A few tasks are written out at a time: that bounds memory, and is fast.
         """
         n_tasks, n_rows, n_functions = next(iter(self.blocks.values()))[1].shape[:3]
         at_once = max(BUDGET // max(n_rows * n_functions * len(scale), 1), 1)

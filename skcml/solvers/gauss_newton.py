@@ -2,25 +2,34 @@
 
 Each step solves the quadratic problem that a linearised network poses, in the dual where a task has
 few rows: a system of its support rows times outputs (Nocedal and Wright, Numerical Optimization,
-2nd edition, section 10.3). All tasks of a batch go together, each with a step length of its own,
-and rest once they are done.
+2nd edition, section 10.3). A network that does not fit its rows leaves large residuals, and bends:
+near the minimum that slows the steps down, and secants of the last few supply what is missing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from skcml.arrays import Array, namespace
+from skcml.arrays import Array
+from skcml.problems.base import Curve
 from skcml.problems.meta_params import MetaParams
 from skcml.solvers.base import InnerSolution
-from skcml.solvers.descent import Point, evaluate, line_search
+from skcml.solvers.descent import Descent
+from skcml.solvers.line_search import Point
+from skcml.solvers.secants import Secants
+
+# Secants that are kept, and the share of the first gradient below which they hold: farther from the
+# minimum a network bends too much from step to step.
+HISTORY, NEAR = 3, 1e-2
 
 
 @dataclass(frozen=True)
 class GaussNewton:
     """Gauss-Newton steps with a line search, on a `CurvedProblem`.
+
+    Its `solve_h` applies the inverse of the Gauss-Newton curvature where the tasks end.
 
     Parameters
     ----------
@@ -42,33 +51,14 @@ class GaussNewton:
         init: Array | None = None,
     ) -> InnerSolution:
         """Minimise the augmented energy; called as an `InnerSolver`."""
-        start = problem.start(theta, batch)
-
-        def at(phi: Array) -> Point:
-            return evaluate(problem, phi, theta, batch, beta)
-
-        here = first = at(start if init is None else init)
-        bound = self.tol * (first if init is None else at(start)).norm
-        is_open = here.norm > bound
-        n_iter = 0
-        while n_iter < self.max_iter and is_open.any():
-            n_iter += 1
-            solve = problem.curvature_inverse(here.phi, theta, batch, beta)
-            there = line_search(at, here, -solve(here.gradient), is_open)
-            is_stuck = (there.value >= here.value) & (there.norm >= here.norm)
-            here = there
-            is_open = is_open & ~is_stuck & (here.norm > bound)
-        usable = namespace(here.norm).isfinite(here.norm) & (here.value <= first.value)
 
         @cache
-        def inverse() -> Any:
+        def inverse() -> Curve:
+            return problem.curvature_inverse(found.phi, theta, batch, beta)
+
+        def metric(here: Point) -> Curve:
             return problem.curvature_inverse(here.phi, theta, batch, beta)
 
-        return InnerSolution(
-            here.phi,
-            here.norm,
-            n_iter,
-            here.norm <= bound,
-            usable,
-            lambda direction: inverse()(direction),
-        )
+        descent = Descent(problem, theta, batch, beta, init, self.tol)
+        found = descent.run(metric, Secants(HISTORY), self.max_iter, NEAR)
+        return replace(found, solve_h=lambda direction: inverse()(direction))

@@ -1,0 +1,90 @@
+"""Which solver goes with which energy: by its name, or by what the energy offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from skcml.problems.base import (
+    ConvexProblem,
+    CurvedProblem,
+    GLMProblem,
+    QuadraticProblem,
+    SmoothProblem,
+)
+from skcml.solvers.adam import Adam
+from skcml.solvers.base import InnerSolver
+from skcml.solvers.closed_form import closed_form
+from skcml.solvers.gauss_newton import GaussNewton
+from skcml.solvers.lbfgs import LBFGS
+from skcml.solvers.newton import newton
+from skcml.solvers.newton_cg import newton_cg
+from skcml.solvers.sgd import SGD
+
+
+class Choice(NamedTuple):
+    """A solver that can be asked for.
+
+    Attributes
+    ----------
+    needs : type
+        What a problem must offer.
+    because : str
+        The same in words.
+    make : callable
+        Makes the solver from ``max_iter`` and ``tol``, where they are given.
+    """
+
+    needs: Any
+    because: str
+    make: Callable[..., InnerSolver]
+
+
+# "auto" is the first that a problem has what it takes for. Solvers without options end at the
+# minimum by themselves.
+CHOICES = {
+    "closed_form": Choice(QuadraticProblem, "is quadratic", lambda **_: closed_form),
+    "newton": Choice(GLMProblem, "is that of a generalised linear model", lambda **_: newton),
+    "gauss_newton": Choice(CurvedProblem, "has a Gauss-Newton curvature", GaussNewton),
+    "newton_cg": Choice(ConvexProblem, "is convex, with a curvature", lambda **_: newton_cg),
+    "lbfgs": Choice(SmoothProblem, "has a gradient", LBFGS),
+    "sgd": Choice(SmoothProblem, "has a gradient", SGD),
+    "adam": Choice(SmoothProblem, "has a gradient", Adam),
+}
+
+
+def resolve_solver(
+    name: str, problem: Any, max_iter: int | None = None, tol: float | None = None
+) -> InnerSolver:
+    """Return the solver of that name, or refuse one that does not go with the problem.
+
+    Parameters
+    ----------
+    name : {"auto", "closed_form", "newton", "gauss_newton", "newton_cg", "lbfgs", "sgd", "adam"}
+        "auto" takes the best that the problem has what it takes for.
+    problem : InnerProblem
+    max_iter : int, optional
+        Steps at most; None is the solver's own default.
+    tol : float, optional
+        Norm of the gradient at which a task is done, relative to that at the start; None is the
+        solver's own default. The closed form and Newton's methods read neither: they end at the
+        minimum by themselves.
+
+    Returns
+    -------
+    InnerSolver
+    """
+    allowed = [known for known, choice in CHOICES.items() if isinstance(problem, choice.needs)]
+    if name == "auto" and allowed:
+        name = allowed[0]
+    if name not in allowed:
+        kind = type(problem).__name__
+        what = (
+            f"needs an energy that {CHOICES[name].because}, and that of {kind} is not"
+            if name in CHOICES
+            else "is no solver"
+        )
+        names = ", ".join(map(repr, ["auto", *allowed]))
+        raise ValueError(f"solver={name!r} {what}; for {kind} choose one of {names}.")
+    options = {"max_iter": max_iter, "tol": tol}
+    return CHOICES[name].make(**{k: v for k, v in options.items() if v is not None})

@@ -273,7 +273,6 @@ def learn_options(**changes):
         "prior_covariance": "full",
         "rule": Contrastive(),
         "solver": closed_form,
-        "fit_solver": closed_form,
         "meta_loss": "log_predictive",
         "n_shots": (1, 8),
         "n_queries": 20,

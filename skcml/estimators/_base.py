@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
-from skcml.estimators._meta_options import solver_of
+from skcml.estimators._meta_options import learn_options
 from skcml.estimators._meta_state import MetaState, check_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
@@ -23,6 +23,7 @@ from skcml.problems.mlp import ACTIVATIONS
 from skcml.problems.proximal import STRENGTHS
 from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import Family
+from skcml.solvers.choice import CHOICES
 
 
 class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -38,6 +39,9 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "prior_covariance": [StrOptions({"full", "diagonal"})],
+        "solver": [StrOptions({"auto", *CHOICES})],
+        "inner_max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "inner_tol": [Interval(Real, 0, None, closed="left"), None],
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
         "rule": [StrOptions({"contrastive"})],
         "scheme": [StrOptions(set(SCHEMES))],
@@ -203,7 +207,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _adapt_without_meta_fit(self, rows: Rows) -> AdaptedTasks:
         family = self._family(rows)
-        solver_of(self, family)  # refuses one that does not fit
+        learn_options(self, family)  # refuses what does not go together
         likelihood = family.likelihood
         scaling = scaling_of(rows, likelihood, standardize=self.standardize)
         tasks, index = task_rows(rows, scaling)

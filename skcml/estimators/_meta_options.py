@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -17,9 +18,7 @@ from skcml.selection.head_model import HeadModel
 from skcml.selection.models import Model
 from skcml.selection.network_model import NetworkModel
 from skcml.solvers.base import InnerSolver
-from skcml.solvers.closed_form import closed_form
-from skcml.solvers.gauss_newton import GaussNewton
-from skcml.solvers.newton import newton
+from skcml.solvers.choice import choose_solver, resolve_solver
 
 # What n_shots=None draws from: from a single row to as many as make adaptation easy.
 DEFAULT_SHOTS = (1, 8)
@@ -27,6 +26,10 @@ DEFAULT_SHOTS = (1, 8)
 DEFAULT_STEPS, DEFAULT_QUERIES = 600, 20
 # What of a hidden layer is adapted to a task.
 LAYERS: dict[str, Layer] = {"synaptic": Dense(), "modulatory": Modulated()}
+# Steps and tolerance of solvers where the estimator leaves them open: while learning, when a
+# meta-gradient is about as good from tasks that are about solved, and at `fit`.
+TRAINING = {"gauss_newton": (10, 1e-2), "lbfgs": (50, 1e-2)}
+ADAPTING = {"gauss_newton": (50, 1e-6)}
 # Coefficients of several shared classes from which learning them takes long.
 MANY_LOGITS = 150
 
@@ -34,15 +37,13 @@ MANY_LOGITS = 150
 def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     """Translate validated parameters."""
     max_iter, n_queries = estimator.meta_max_iter, estimator.n_queries
-    return LearnOptions(
+    options = LearnOptions(
         family=family,
         model=model_of(estimator),
         hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
         rule=Contrastive(estimator.scheme, estimator.beta),
-        solver=solver_of(estimator, family),
-        fit_solver=solver_of(estimator, family, at_fit=True),
         meta_loss=meta_loss_of(estimator, family),
         n_shots=shots(estimator.n_shots),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
@@ -56,6 +57,25 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
         tol=estimator.tol,
         n_jobs=estimator.n_jobs,
     )
+    # Of any size, a problem shows which solvers go with it.
+    problem = options.model.problem(1, 1, options)
+    return replace(
+        options,
+        solver=solver_of(estimator, problem, TRAINING),
+        fit_solver=solver_of(estimator, problem, ADAPTING),
+    )
+
+
+def solver_of(
+    estimator: BaseEstimator, problem: Any, effort: dict[str, tuple[int, float]]
+) -> InnerSolver:
+    """Return the inner solver that was asked for, or that the problem's energy offers."""
+    max_iter, tol = effort.get(choose_solver(estimator.solver, problem), (None, None))
+    if estimator.inner_max_iter is not None:
+        max_iter = estimator.inner_max_iter
+    if estimator.inner_tol is not None:
+        tol = estimator.inner_tol
+    return resolve_solver(estimator.solver, problem, max_iter, tol)
 
 
 def model_of(estimator: BaseEstimator) -> Model:
@@ -63,20 +83,6 @@ def model_of(estimator: BaseEstimator) -> Model:
     if estimator.model == "head":
         return HeadModel()
     return NetworkModel(LAYERS[estimator.model], estimator.strength)
-
-
-def solver_of(estimator: BaseEstimator, family: Family, *, at_fit: bool = False) -> InnerSolver:
-    """Return the solver of a head's energy: quadratic for numbers, else convex."""
-    if estimator.model != "head":
-        return GaussNewton(50, 1e-6) if at_fit else GaussNewton(10, 1e-2)
-    fits = "closed_form" if family.likelihood is None else "newton"
-    if estimator.solver not in ("auto", fits):
-        kind = "quadratic" if family.likelihood is None else "not quadratic"
-        raise ValueError(
-            f"solver={estimator.solver!r} does not go with an energy that is {kind}; choose "
-            f"solver='auto' or {fits!r}."
-        )
-    return closed_form if family.likelihood is None else newton
 
 
 def meta_loss_of(estimator: BaseEstimator, family: Family) -> str:

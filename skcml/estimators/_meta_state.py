@@ -18,7 +18,7 @@ from skcml.estimators._scaling import Scaling
 from skcml.selection import Learned
 
 # Parameters that `fit` itself reads, and those that it does not even look at.
-READ_BY_FIT = frozenset({"prior_strength", "solver"})
+READ_BY_FIT = frozenset({"prior_strength", "solver", "inner_max_iter", "inner_tol"})
 UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
 
 

@@ -75,8 +75,17 @@ class CMLClassifier(ClassifierMixin, BaseCML):
     prior_strength : float, default=1.0
         Factor on the learned prior precision at `fit`: above one, tasks are taken to be more alike.
         Without `meta_fit`, the penalty. Can be grid-searched.
-    solver : {"auto", "newton"}, default="auto"
-        How a task's coefficients are found. Both are Newton's method.
+    solver : str, default="auto"
+        How a task's parameters are found in `meta_fit`: ``"closed_form"`` where the energy is
+        quadratic, ``"newton"`` where it is that of a generalised linear model, ``"gauss_newton"``
+        for networks, or ``"lbfgs"``, ``"sgd"`` and ``"adam"`` for any. "auto" is the first that the
+        energy has what it takes for. `fit` of a linear head takes the first two.
+    inner_max_iter : int or None, default=None
+        Steps of the solver at most; None is 10 for ``"gauss_newton"`` in `meta_fit` and 50 in
+        `fit`, 50 for ``"lbfgs"`` in `meta_fit`, else 200. The first two solvers do not read it.
+    inner_tol : float or None, default=None
+        Norm of the energy's gradient at which a task is solved, relative to that at its start; None
+        is 0.01 in `meta_fit` for ``"gauss_newton"`` and ``"lbfgs"``, else 1e-6.
     rule : {"contrastive"}, default="contrastive"
         Rule of the meta-gradient.
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
@@ -179,7 +188,6 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         **BaseCML._parameter_constraints,
         "classes": [StrOptions({"auto", "shared", "exchangeable"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "solver": [StrOptions({"auto", "newton"})],
         "n_queries": [StrOptions({"auto"}), *BaseCML._parameter_constraints["n_queries"]],
         "n_ways": [Interval(Integral, 2, None, closed="left"), tuple, list, None],
         "meta_max_iter": [StrOptions({"auto"}), *BaseCML._parameter_constraints["meta_max_iter"]],
@@ -197,6 +205,8 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         prior_covariance: str = "full",
         prior_strength: float = 1.0,
         solver: str = "auto",
+        inner_max_iter: int | None = None,
+        inner_tol: float | None = None,
         rule: str = "contrastive",
         scheme: str = "auto",
         beta: float | str = "auto",
@@ -226,6 +236,8 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         self.prior_covariance = prior_covariance
         self.prior_strength = prior_strength
         self.solver = solver
+        self.inner_max_iter = inner_max_iter
+        self.inner_tol = inner_tol
         self.rule = rule
         self.scheme = scheme
         self.beta = beta

@@ -56,9 +56,17 @@ class CMLRegressor(RegressorMixin, BaseCML):
     prior_strength : float, default=1.0
         Factor on the learned prior precision at `fit`: above one, groups are taken to be more
         alike. Without `meta_fit`, the ridge penalty. Can be grid-searched.
-    solver : {"auto", "closed_form", "newton"}, default="auto"
-        How a group's coefficients are found: by the closed form where the head's energy is
-        quadratic, by Newton's method where it is not, as with ``loss="poisson"``.
+    solver : str, default="auto"
+        How a task's parameters are found in `meta_fit`: ``"closed_form"`` where the energy is
+        quadratic, ``"newton"`` where it is that of a generalised linear model, ``"gauss_newton"``
+        for networks, or ``"lbfgs"``, ``"sgd"`` and ``"adam"`` for any. "auto" is the first that the
+        energy has what it takes for. `fit` of a linear head takes the first two.
+    inner_max_iter : int or None, default=None
+        Steps of the solver at most; None is 10 for ``"gauss_newton"`` in `meta_fit` and 50 in
+        `fit`, 50 for ``"lbfgs"`` in `meta_fit`, else 200. The first two solvers do not read it.
+    inner_tol : float or None, default=None
+        Norm of the energy's gradient at which a task is solved, relative to that at its start; None
+        is 0.01 in `meta_fit` for ``"gauss_newton"`` and ``"lbfgs"``, else 1e-6.
     rule : {"contrastive"}, default="contrastive"
         Rule of the meta-gradient.
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
@@ -149,7 +157,6 @@ class CMLRegressor(RegressorMixin, BaseCML):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseCML._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],
-        "solver": [StrOptions({"auto", "closed_form", "newton"})],
         "meta_loss": [StrOptions({"auto", "log_predictive", "loss"})],
     }
 
@@ -164,6 +171,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
         prior_covariance: str = "full",
         prior_strength: float = 1.0,
         solver: str = "auto",
+        inner_max_iter: int | None = None,
+        inner_tol: float | None = None,
         rule: str = "contrastive",
         scheme: str = "auto",
         beta: float | str = "auto",
@@ -192,6 +201,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
         self.prior_covariance = prior_covariance
         self.prior_strength = prior_strength
         self.solver = solver
+        self.inner_max_iter = inner_max_iter
+        self.inner_tol = inner_tol
         self.rule = rule
         self.scheme = scheme
         self.beta = beta

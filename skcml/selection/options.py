@@ -8,6 +8,7 @@ from skcml.rules.base import MetaGradientRule
 from skcml.selection.families import Family
 from skcml.selection.models import Model
 from skcml.solvers.base import InnerSolver
+from skcml.solvers.closed_form import closed_form
 
 # Up to how many features a prior covariance is a full matrix.
 FULL_UP_TO = 96
@@ -23,8 +24,6 @@ class LearnOptions:
     activation: str
     prior_covariance: str
     rule: MetaGradientRule
-    solver: InnerSolver
-    fit_solver: InnerSolver
     meta_loss: str
     n_shots: tuple[int, int]
     n_queries: int | None
@@ -37,6 +36,8 @@ class LearnOptions:
     n_iter_no_change: int
     tol: float
     n_jobs: int | None
+    solver: InnerSolver = closed_form
+    fit_solver: InnerSolver = closed_form
 
     def n_scores(self, n_outputs: int) -> int:
         """Return how many verdicts there are: coupled logits have one together."""

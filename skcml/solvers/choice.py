@@ -74,17 +74,23 @@ def resolve_solver(
     -------
     InnerSolver
     """
+    options = {"max_iter": max_iter, "tol": tol}
+    make = CHOICES[choose_solver(name, problem)].make
+    return make(**{k: v for k, v in options.items() if v is not None})
+
+
+def choose_solver(name: str, problem: Any) -> str:
+    """Return the name of the solver that "auto" stands for, or refuse one that does not fit."""
     allowed = [known for known, choice in CHOICES.items() if isinstance(problem, choice.needs)]
     if name == "auto" and allowed:
-        name = allowed[0]
-    if name not in allowed:
-        kind = type(problem).__name__
-        what = (
-            f"needs an energy that {CHOICES[name].because}, and that of {kind} is not"
-            if name in CHOICES
-            else "is no solver"
-        )
-        names = ", ".join(map(repr, ["auto", *allowed]))
-        raise ValueError(f"solver={name!r} {what}; for {kind} choose one of {names}.")
-    options = {"max_iter": max_iter, "tol": tol}
-    return CHOICES[name].make(**{k: v for k, v in options.items() if v is not None})
+        return allowed[0]
+    if name in allowed:
+        return name
+    kind = type(problem).__name__
+    what = (
+        f"needs an energy that {CHOICES[name].because}, and that of {kind} is not"
+        if name in CHOICES
+        else "is no solver"
+    )
+    names = ", ".join(map(repr, ["auto", *allowed]))
+    raise ValueError(f"solver={name!r} {what}; for {kind} choose one of {names}.")

@@ -416,3 +416,23 @@ def test_every_parameter_of_a_classifier_is_tried():
         quick_classifier(group_column=1.5).meta_fit(**SHARED)
     with pytest.raises(ValueError, match="group_column='ward' is not one of the 2 columns of X"):
         quick_classifier(group_column="ward").meta_fit(FRAME, LABELS)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_a_column_too_small_for_its_square_is_refused_where_its_scale_is_learned(loss):
+    y = np.round(np.exp(Y)) if loss == "poisson" else Y
+    small = X * [1.0, 1e-200]
+    sentence = "Column 1 of X holds nothing larger than"
+    for call in (quick(loss=loss).meta_fit, quick(loss=loss).fit):
+        with pytest.raises(ValueError, match=sentence):
+            call(small, y, groups=GROUPS)
+    for call in (quick_classifier().meta_fit, quick_classifier().fit):
+        with pytest.raises(ValueError, match=sentence):
+            call(small, LABELS, groups=GROUPS)
+    with pytest.raises(ValueError, match="Column 0 of X holds nothing larger than"):
+        quick_classifier().meta_fit(1e-200 * POOL["X"], POOL["y"])
+    with pytest.raises(ValueError, match="Column 0 of y holds nothing larger than"):
+        quick().meta_fit(X, 1e-200 * Y, groups=GROUPS)
+    # Where a scale is known, or none is wanted, what is small is small.
+    assert np.isfinite(learned().fit(small, Y).predict(small)).all()
+    assert np.isfinite(quick(standardize=False).fit(small, Y).predict(small)).all()

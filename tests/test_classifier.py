@@ -127,6 +127,19 @@ def test_without_groups_classes_are_exchangeable():
     assert not hasattr(estimator, "classes_")
 
 
+def test_shared_classes_whose_groups_were_forgotten_are_said_to_be_a_pool():
+    x, y, _ = labelled(n_classes=3)
+    with pytest.warns(UserWarning, match="without groups, so that the 3 classes") as record:
+        estimator = quick_classifier().meta_fit(x, y)
+    assert estimator.class_setting_ == "exchangeable"
+    assert record[0].filename == __file__
+
+
+def test_shots_that_no_class_can_give_are_said_to_be_fewer():
+    with pytest.warns(UserWarning, match="n_shots=8 is more than any class can give"):
+        quick_classifier(n_shots=8).meta_fit(*pool())
+
+
 def test_labels_of_one_group_alone_are_exchangeable():
     estimator = without_held_out().meta_fit(POOL_X, POOL_Y, groups=np.arange(len(POOL_X)) // 32)
     assert estimator.class_setting_ == "exchangeable"
@@ -697,6 +710,7 @@ def test_without_standardising_rows_are_left_as_they_are():
     assert_array_equal(outside._meta.scaling.x_scale, 1)
 
 
+@pytest.mark.filterwarnings("ignore:n_shots=100 is more than any class")
 @pytest.mark.parametrize(
     ("params", "support", "query"),
     [

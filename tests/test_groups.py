@@ -104,3 +104,10 @@ def test_the_seed_is_drawn_once():
     expected = np.random.RandomState(3)
     expected.randint(2**31)
     assert state.randint(1000) == expected.randint(1000)
+
+
+def test_shots_beyond_every_group_are_said_where_there_are_episodes():
+    with pytest.warns(UserWarning, match="n_shots=6 is more than any group can give"):
+        learn(rows(), n_shots=6, early_stopping=True)
+    learn(rows(), n_shots=5, early_stopping=True)
+    learn(rows(), n_shots=6)  # a mixed model alone, and nobody is held out

@@ -59,11 +59,39 @@ def test_the_group_column_is_no_feature_but_counts_as_a_column(column):
     assert list(estimator.feature_names_in_) == ["a", "b", "ward"]
 
 
-def test_groups_passed_go_before_the_group_column():
+@pytest.mark.parametrize(
+    ("column", "groups"),
+    [
+        (list("uvuvwu"), np.array(list("uvuvwu"))),
+        ([1, 2, 1, 2, 3, 1], [1.0, 2.0, 1.0, 2.0, 3.0, 1.0]),
+        (pd.Categorical(list("uvuvwu")), FRAME["ward"]),
+    ],
+)
+def test_groups_may_be_passed_beside_a_group_column_that_says_the_same(column, groups):
     estimator = CMLRegressor(group_column="ward")
-    features, groups = read_features(estimator, FRAME, list("xxxyyy"), reset=True)
+    features, found = read_features(estimator, FRAME.assign(ward=column), groups, reset=True)
     assert_array_equal(features, X)
-    assert groups == list("xxxyyy")
+    assert list(found) == list(column)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sentence"),
+    [
+        (list("uvuwwu"), "row 3 has 'w' in groups and 'v' in that column of X"),
+        ([*list("abaca"), "b"], "row 0 has 'a' in groups and 'u' in"),
+        # The partition is the same, but predict would not find these labels.
+        ([1, 2, 1, 2, 3, 1], "row 0 has 1 in groups and 'u' in"),
+    ],
+)
+def test_groups_that_are_not_those_of_the_group_column_are_refused(groups, sentence):
+    estimator = CMLRegressor(group_column="ward")
+    expected = rf"groups and group_column='ward' disagree: {sentence}.*Leave groups out, or set gr"
+    with pytest.raises(ValueError, match=expected):
+        read_features(estimator, FRAME, groups, reset=True)
+    with pytest.raises(ValueError, match=r"^groups_val and group_column='ward' .* column of X_val"):
+        read_features(estimator, FRAME, groups, reset=True, name="X_val")
+    with pytest.raises(ValueError, match=r"^groups has 2 labels for 6 rows"):
+        read_features(estimator, FRAME, groups[:2], reset=True)
 
 
 def test_without_group_column_everything_is_a_feature():

@@ -142,6 +142,12 @@ def test_a_column_is_taken_and_warned_of(y):
     assert_array_equal(codes, CODES)
 
 
+@pytest.mark.parametrize("y", [np.array([b"a", b"b"]), [b"a", b"b"], np.array([b"a", 1], object)])
+def test_bytes_are_refused_with_what_to_do(y):
+    with pytest.raises(TypeError, match=r"y_val holds labels that are bytes: decode them to str"):
+        read_labels(y, 2, None, suffix="_val")
+
+
 # --- class_factors
 
 CLASSES = np.array(["cat", "dog", "emu"])

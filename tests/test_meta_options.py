@@ -13,6 +13,7 @@ from skcml.estimators._meta_options import (
     layer_sizes,
     learn_options,
     shots,
+    warn_of_many_shots,
 )
 from skcml.likelihoods import Bernoulli, Poisson
 from skcml.rules.contrastive import Contrastive
@@ -122,3 +123,16 @@ def test_two_groups_one_of_which_has_two_rows_are_enough():
         check_tasks(counting_tasks([5, 0]))
     with pytest.raises(ValueError, match=r"Each of the 3 groups has one row, n_samples = 3"):
         check_tasks(counting_tasks([1, 1, 0, 1]))
+
+
+@pytest.mark.parametrize(("asked", "most"), [(None, 2), (3, 4), ((1, 30), 2), ((3, 30), 4)])
+def test_shots_that_some_group_can_give_are_no_reason_to_warn(asked, most):
+    warn_of_many_shots(asked, np.array([1, most, 2]), "group")  # warnings are errors here
+
+
+@pytest.mark.parametrize(("asked", "unit"), [(4, "group"), ((4, 9), "class")])
+def test_shots_that_no_group_can_give_are_said_to_be_fewer(asked, unit):
+    with pytest.warns(
+        UserWarning, match=rf"than any {unit} can .* has 4 rows.*at most 3 are given"
+    ):
+        warn_of_many_shots(asked, np.array([1, 4, 2]), unit)

@@ -238,6 +238,14 @@ def test_new_classes_may_have_new_weights():
     np.testing.assert_allclose(odds[1], 5 * odds[0], rtol=1e-6)
 
 
+def test_what_may_change_is_listed_for_each_setting():
+    free = "n_jobs, prior_strength, random_state, solver, verbose may change"
+    for (estimator, adapt), listed in ((shared(), free), (a_pool(), f"class_weight, {free}")):
+        estimator.set_params(tol=0.5)
+        with pytest.raises(ValueError, match=f"Between meta_fit and fit only {listed}"):
+            adapt()
+
+
 def test_a_class_weight_changed_in_place_is_found():
     weights = {"a": 2.0}
     estimator = quick_classifier(

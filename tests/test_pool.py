@@ -19,6 +19,7 @@ from skcml.estimators._pool import (
     check_pool,
     class_options,
     pool_of,
+    warn_of_a_guess,
 )
 from skcml.rules.contrastive import Contrastive
 from skcml.selection.classes import adapt_classes, class_probabilities
@@ -182,6 +183,25 @@ def test_tasks_have_no_more_ways_than_there_are_classes():
         ValueError, match=r"n_ways=3 is more than the 2 classes .* that a group has"
     ):
         checked(codes, ["u"] * 4 + ["v"] * 5, n_ways=3)
+
+
+def guessed(n_classes, n_rows, groups=None, **params):
+    rows = rows_of(np.repeat(np.arange(n_classes), n_rows), groups)
+    warn_of_a_guess(pool_of(rows, None)[0], rows, CMLClassifier(**params))
+
+
+@pytest.mark.parametrize(("n_classes", "n_rows"), [(3, 10), (4, 200)])
+def test_a_few_large_classes_without_groups_are_said_to_be_a_guess(n_classes, n_rows):
+    expected = rf"so that the {n_classes} classes of y, of {n_classes * n_rows} rows, were taken"
+    with pytest.warns(UserWarning, match=expected):
+        guessed(n_classes, n_rows)
+    guessed(n_classes, n_rows, classes="exchangeable")  # warnings are errors here
+    guessed(n_classes, n_rows, ["u"] * n_classes * n_rows)
+
+
+@pytest.mark.parametrize(("n_classes", "n_rows"), [(3, 9), (5, 200), (16, 8), (80, 100)])
+def test_a_pool_that_looks_like_one_is_no_reason_to_warn(n_classes, n_rows):
+    guessed(n_classes, n_rows)
 
 
 # --- PoolState

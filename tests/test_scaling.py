@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.estimators._scaling import Scaling
+from skcml.estimators._scaling import MIN_SIZE, Scaling, refuse_tiny
 
 rng = np.random.default_rng(0)
 X = rng.normal(3.0, [0.1, 10.0, 1e6], size=(20, 3))
@@ -86,3 +86,13 @@ def test_a_deviation_of_exactly_one_is_no_constant_column():
     x = np.vstack([x, np.zeros((2, 1))])
     assert x.std() == 1.0
     assert_array_equal(Scaling.fit(x, x, None).x_scale, [1.0])
+
+
+def test_a_column_that_would_pass_for_a_constant_is_refused():
+    refuse_tiny(X, "X")
+    refuse_tiny(np.array([[1e-300, 0.0], [1e-300, 2 * MIN_SIZE]]), "X")  # constant; large enough
+    expected = (
+        r"Column 1 of X holds nothing larger than 2\.0e-200; below 1e-60 .* multiply the column"
+    )
+    with pytest.raises(ValueError, match=expected):
+        refuse_tiny(np.array([[1.0, 1e-200], [2.0, -2e-200]]), "X")

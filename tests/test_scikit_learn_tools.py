@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, StackingRegressor, VotingClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -147,6 +148,14 @@ def test_searching_what_shaped_meta_fit_says_so():
     search = GridSearchCV(learned(), {"activation": ["relu"]}, cv=3, error_score="raise")
     with pytest.raises(ValueError, match=r"activation was 'tanh' when meta_fit was called"):
         search.fit(NEW_X, NEW_Y)
+    # By default a search goes on, and its warning has the same sentence.
+    search.set_params(error_score=np.nan, param_grid={"activation": ["relu", "tanh"]})
+    with pytest.warns() as record:
+        search.fit(NEW_X, NEW_Y)
+    failed = [str(w.message) for w in record if w.category is FitFailedWarning]
+    assert len(failed) == 1
+    assert "activation was 'tanh' when meta_fit was called and is 'relu' now" in failed[0]
+    assert "call meta_fit again, or set it back" in failed[0]
 
 
 # --- other estimators around it

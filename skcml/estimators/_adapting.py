@@ -10,7 +10,7 @@ import numpy as np
 from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted, Blend
 from skcml.estimators._inputs import MAX_SIZE, Rows, Targets
-from skcml.estimators._scaling import Scaling
+from skcml.estimators._scaling import Scaling, refuse_tiny
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.likelihoods import Likelihood
@@ -43,6 +43,9 @@ def scaling_of(rows: Rows, likelihood: Likelihood | None, *, standardize: bool) 
         )
     scaling = Scaling.none(rows.X.shape[1], y.shape[1])
     if standardize:
+        refuse_tiny(rows.X, "X")
+        if likelihood is None:
+            refuse_tiny(y, "y")
         fitted = Scaling.fit(rows.X, y, weight)
         scaling = replace(scaling, x_mean=fitted.x_mean, x_scale=fitted.x_scale)
         if likelihood is None:

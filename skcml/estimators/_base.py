@@ -86,7 +86,8 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Outputs.
         groups : array-like of shape (n_samples,), optional
-            Group of each row, labels of any hashable kind. Not needed with ``group_column``.
+            Group of each row, labels of any hashable kind. Not needed with ``group_column``; if
+            both are there, they must agree, here and in `fit` and `predict`.
         sample_weight : array-like of shape (n_samples,), optional
             Row weights; rows of weight zero are left out.
         X_val, y_val, groups_val : array-like, optional

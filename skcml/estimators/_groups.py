@@ -21,6 +21,7 @@ from skcml.estimators._meta_options import (
     learn_options,
     warn_of_few_rows,
     warn_of_many_logits,
+    warn_of_many_shots,
 )
 from skcml.estimators._meta_state import GroupsState, watched_params
 from skcml.estimators._progress import CallbackProgress
@@ -71,6 +72,8 @@ def learn_groups(
         tasks = replace(tasks, weight=tasks.weight / scaling.dispersion)
     if options.is_reml:
         warn_of_few_rows(tasks)
+    if options.early_stopping or not options.is_reml:  # else there are no episodes
+        warn_of_many_shots(estimator.n_shots, tasks.sizes, "group")
     warn_of_many_logits(tasks, family)
     judges = None if validation is None else _validation_tasks(validation, scaling)
     rng = np.random.default_rng(check_random_state(estimator.random_state).randint(2**31))

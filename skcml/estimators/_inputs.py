@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
     validate_data,
 )
 
-from skcml.grouping import pop_group_column
+from skcml.estimators._warnings import warn
+from skcml.grouping import encode_groups, pop_group_column
 
 # Largest size of a number: its fourth power, and sums of many, are still numbers in float64.
 MAX_SIZE = 1e60
@@ -108,7 +110,7 @@ def read_features(
     Parameters
     ----------
     estimator : estimator
-        Its ``group_column`` says whether X holds the groups; ``groups`` goes first.
+        Its ``group_column`` says whether X holds the groups; ``groups`` must agree with it.
     X : array-like of shape (n_samples, n_columns)
     groups : array-like of shape (n_samples,) or None
     reset : bool
@@ -130,15 +132,44 @@ def read_features(
             X = validate_data(estimator, X, reset=reset, dtype=np.float64)
         return _moderate(X, name), groups
     _refuse_lazy(X, name)
+    column = None
     with _naming(name):
         if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
-            groups = column if groups is None else groups
+    if column is not None and groups is not None:
+        _check_agreement(groups, column, estimator.group_column, name)
     refuse_dates(X, name)
     with _naming(name, X):
         X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
-    return _moderate(X, name), groups
+    return _moderate(X, name), groups if column is None else column
+
+
+def _check_agreement(groups: Any, column: Any, group_column: str | int, name: str) -> None:
+    """Refuse groups that are not those of the group column: one of the two is a mistake."""
+    table, name = name, name.replace("X", "groups")
+    codes, index = encode_groups(groups, len(column), name=name)
+    column_codes, column_index = encode_groups(
+        column, len(column), name=f"column {group_column!r} of {table}"
+    )
+    try:
+        place = column_index.lookup(index.labels, len(index))
+    except ValueError:  # labels of another kind
+        place = np.full(len(index), -1)
+    differs = place[codes] != column_codes
+    if differs.any():
+        row = int(differs.argmax())
+        raise ValueError(
+            f"{name} and group_column={group_column!r} disagree: row {row} has "
+            f"{_shown(index.labels[codes[row]])} in {name} and "
+            f"{_shown(column_index.labels[column_codes[row]])} in that column of {table}. Leave "
+            f"{name} out, or set group_column=None and leave the column out of {table}."
+        )
+
+
+def _shown(label: Any) -> str:
+    """Return a label as users know it, and not too long."""
+    return str(label if isinstance(label, np.generic) else repr(label))[:60]
 
 
 def _moderate(values: np.ndarray, name: str) -> np.ndarray:
@@ -224,6 +255,25 @@ def read_outputs(
         )
     y = _moderate(y, name)
     return (y[:, None], True) if y.ndim == 1 else (y, False)
+
+
+def warn_of_a_column(name: str) -> None:
+    """Say, as scikit-learn does, that outputs came as a column where there is only one."""
+    warn(
+        f"A column-vector y was passed when a 1d array was expected: pass {name}.ravel().",
+        DataConversionWarning,
+    )
+
+
+def the_only_column(y: np.ndarray, name: str) -> np.ndarray:
+    """Return counts of shape (n_samples, 1), of which there is one output."""
+    if y.shape[1] != 1:
+        raise ValueError(
+            f"{name} should be a 1d array, got an array of shape {y.shape}: with loss='poisson' "
+            "there is one output. Pass one column, or fit an estimator to each."
+        )
+    warn_of_a_column(name)
+    return y
 
 
 def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:

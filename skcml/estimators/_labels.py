@@ -7,10 +7,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
-from skcml.estimators._inputs import MAX_SIZE, Targets, refuse_dates
+from skcml.estimators._inputs import MAX_SIZE, Targets, refuse_dates, warn_of_a_column
 
 MAX_SHOWN = 10
 
@@ -38,6 +37,7 @@ def read_labels(
             f"{name} has {len(labels)} rows, but X{suffix} has {n_samples}; pass one for each row."
         )
     _refuse_missing(labels, name)
+    _refuse_bytes(labels, name)
     if labels.dtype.kind == "O" and len({type(label) for label in labels}) == 1:
         # What pandas makes of nullable integers and booleans, for instance.
         labels = np.asarray(labels.tolist())
@@ -76,11 +76,7 @@ def _as_column(y: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name}: {error}") from error
     refuse_dates(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
-        warnings.warn(
-            f"A column-vector y was passed when a 1d array was expected: pass {name}.ravel().",
-            DataConversionWarning,
-            stacklevel=2,
-        )
+        warn_of_a_column(name)
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(
@@ -105,6 +101,18 @@ def _refuse_missing(labels: np.ndarray, name: str) -> None:
         raise ValueError(
             f"Input {name} contains {kind}: {int(missing.sum())} missing label(s), the first in "
             f"row {row}. Leave these rows out."
+        )
+
+
+def _refuse_bytes(labels: np.ndarray, name: str) -> None:
+    """Refuse labels that are no text yet, as scikit-learn does."""
+    is_bytes = labels.dtype.kind == "S" or (
+        labels.dtype.kind == "O" and any(isinstance(label, bytes) for label in labels)
+    )
+    if is_bytes:
+        raise TypeError(
+            f"{name} holds labels that are bytes: decode them to strings, by "
+            f"np.char.decode({name}) or {name}.str.decode('utf-8')."
         )
 
 

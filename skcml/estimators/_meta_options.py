@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skcml.episodes import TaskRows
+from skcml.estimators._warnings import warn
 from skcml.problems.task_mlp import Dense, Layer, Modulated
 from skcml.rules.contrastive import Contrastive
 from skcml.selection import LearnOptions
@@ -154,10 +155,9 @@ def warn_of_few_rows(tasks: TaskRows) -> None:
     """Say that a REML fit needs more rows than coefficients."""
     n_rows, n_coefficients = len(tasks.X), 1 + tasks.X.shape[1]
     if n_rows <= n_coefficients:
-        warnings.warn(
+        warn(
             f"A REML fit of {n_coefficients} coefficients needs more than the n_samples = {n_rows} "
-            "rows there are: variances are left at their start. Leave features out.",
-            stacklevel=6,
+            "rows there are: variances are left at their start. Leave features out."
         )
 
 
@@ -167,9 +167,29 @@ def warn_of_many_logits(tasks: TaskRows, family: Family) -> None:
     if family.likelihood is None or not family.likelihood.is_coupled:
         return
     if n_classes * n_columns > MANY_LOGITS:
-        warnings.warn(
+        warn(
             f"{n_classes} shared classes with {n_columns} coefficients each are estimated together "
             "in every group, which may take minutes or hours. Reduce the columns of X, by a "
-            "projection or by leaving some out.",
-            stacklevel=7,
+            "projection or by leaving some out."
+        )
+
+
+def warn_of_many_shots(asked: Any, sizes: np.ndarray, unit: str) -> None:
+    """Say that no group, or class, is so large that it could give the rows that are asked for.
+
+    Parameters
+    ----------
+    asked : int, (int, int) or None
+        The parameter ``n_shots``.
+    sizes : ndarray of shape (n_units,), int
+        Rows of each group or class.
+    unit : {"group", "class"}
+    """
+    most = int(sizes.max()) - 1  # one is left to predict
+    # Of None, which stands for a choice of ours, a single row is part.
+    if asked is not None and int_range(asked, "n_shots", least=1)[0] > most:
+        warn(
+            f"n_shots={asked!r} is more than any {unit} can give: the largest has {most + 1} rows, "
+            f"of which one must be left to predict, so that at most {most} are given. Lower "
+            f"n_shots, or pass more rows of each {unit}."
         )

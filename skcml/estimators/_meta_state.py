@@ -158,6 +158,12 @@ def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
     return {name: deepcopy(getattr(estimator, name)) for name in names if name not in UNREAD_BY_FIT}
 
 
+def _free_params(estimator: BaseEstimator, state: MetaState) -> list[str]:
+    """Return the names of the parameters that may change between `meta_fit` and `fit`."""
+    bound = set(state.params) - READ_BY_FIT
+    return [name for name in estimator._get_param_names() if name not in bound]
+
+
 def check_params(estimator: BaseEstimator, state: MetaState) -> None:
     """Raise if a parameter that shaped what was learned has changed since, or one is bad."""
     is_new = False
@@ -170,8 +176,8 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
             raise ValueError(
                 f"{name} was {value!r} when meta_fit was called and is {current!r} now. It shaped "
                 "what was learned, so fit cannot follow it: call meta_fit again, or set it back. "
-                "Between meta_fit and fit only "
-                f"{', '.join(sorted(READ_BY_FIT | UNREAD_BY_FIT))} may change."
+                f"Between meta_fit and fit only {', '.join(_free_params(estimator, state))} may "
+                "change."
             )
     if is_new:  # what was good for meta_fit need not be validated again
         estimator._validate_params()

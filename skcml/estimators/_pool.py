@@ -14,9 +14,11 @@ from threadpoolctl import threadpool_limits
 from skcml.class_pool import ClassPool
 from skcml.estimators._adapted_classes import AdaptedClasses
 from skcml.estimators._inputs import Rows
-from skcml.estimators._meta_options import int_range
+from skcml.estimators._meta_options import int_range, warn_of_many_shots
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
+from skcml.estimators._scaling import refuse_tiny
+from skcml.estimators._warnings import warn
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.rules.contrastive import Contrastive
 from skcml.selection.classes import LearnedClasses, adapt_tasks, learn_classes
@@ -27,6 +29,8 @@ WAYS, SHOTS = ClassOptions.n_ways, ClassOptions.n_shots
 DEFAULT_STEPS, DEFAULT_QUERIES = ClassOptions.meta_max_iter, ClassOptions.n_queries
 EVERY_ROW = 2**31
 TOO_FEW_TO_GUESS = 3
+# With fewer classes than this and so many rows of each, groups may have been forgotten.
+FEW_TO_GUESS, MANY_ROWS = 5, 10
 # A class of no weight has a probability of about this.
 SMALLEST = 1e-300
 
@@ -159,6 +163,10 @@ def learn_pool(
     options = class_options(estimator)
     pool, _, _ = pool_of(rows, rows.given_weight)
     check_pool(pool, rows, estimator)
+    if estimator.standardize:
+        refuse_tiny(rows.X, "X")
+    warn_of_a_guess(pool, rows, estimator)
+    warn_of_many_shots(estimator.n_shots, pool.sizes, "class")
     judges = None
     if validation is not None:
         judges, _, _ = pool_of(validation, None, "groups_val")
@@ -236,4 +244,17 @@ def check_pool(pool: ClassPool, rows: Rows, estimator: BaseEstimator) -> None:
         raise ValueError(
             f"n_ways={asked!r} is more than the {most} classes with two rows or more"
             f"{'' if rows.groups is None else ' that a group has'}: lower it, or pass more classes."
+        )
+
+
+def warn_of_a_guess(pool: ClassPool, rows: Rows, estimator: BaseEstimator) -> None:
+    """Say that a few large classes were taken to be a pool: they look like shared ones."""
+    n_labels, n_rows = len(_labels(rows)), len(pool.X)
+    is_guess = estimator.classes == "auto" and rows.groups is None
+    if is_guess and n_labels < FEW_TO_GUESS and n_rows >= MANY_ROWS * n_labels:
+        warn(
+            f"meta_fit was called without groups, so that the {n_labels} classes of y, of {n_rows} "
+            "rows, were taken to be a pool of exchangeable classes, in whose place fit brings "
+            "others. If they are the same in every group, pass groups=, or name a column of X as "
+            "group_column; if they are a pool, say so by classes='exchangeable'."
         )

@@ -10,6 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 # No standardised value is larger: without weights, it would take 1e12 rows.
 MAX_STANDARDISED = 1e6
+# Below this the squares of squares are zero in float64, and so, in the end, is a variance.
+MIN_SIZE = 1e-60
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,19 @@ class Scaling:
         matrix = np.diag(np.concatenate([[self.y_scale[output]], slopes]))
         matrix[0, 1:] = -slopes * self.x_mean
         return matrix
+
+
+def refuse_tiny(values: np.ndarray, name: str) -> None:
+    """Refuse a column that would be taken for a constant because all its values are tiny."""
+    largest = abs(values).max(0)
+    tiny = np.flatnonzero((largest < MIN_SIZE) & (np.ptp(values, axis=0) > 0))
+    if len(tiny):
+        column = int(tiny[0])
+        raise ValueError(
+            f"Column {column} of {name} holds nothing larger than {largest[column]:.1e}; below "
+            f"{MIN_SIZE:.0e} its spread cannot be told from none: multiply the column by a "
+            "constant, take logarithms, or leave it out."
+        )
 
 
 def _centre_and_scale(values: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:

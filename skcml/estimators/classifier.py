@@ -123,7 +123,8 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         Least improvement that counts.
     group_column : str, int or None, default=None
         Name or index of the column of X that holds the groups. It is not a feature. With it,
-        every scorer, search and inspection tool of scikit-learn works on grouped data.
+        every scorer, search and inspection tool of scikit-learn works on grouped data. ``groups``
+        may still be passed, but must say the same.
     standardize : bool, default=True
         Whether to standardise features by the rows that `meta_fit` sees. With exchangeable classes,
         rows are centred and made of unit length; held-out classes say whether columns are scaled.

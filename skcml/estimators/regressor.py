@@ -10,10 +10,15 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score, r2_score
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import column_or_1d
 
 from skcml.estimators._base import BaseCML
-from skcml.estimators._inputs import Rows, Targets, read_outputs, read_probabilities
+from skcml.estimators._inputs import (
+    Rows,
+    Targets,
+    read_outputs,
+    read_probabilities,
+    the_only_column,
+)
 from skcml.likelihoods import TINY, Poisson, count_quantiles
 from skcml.selection.families import ClassesOrCounts, Family, Numbers
 
@@ -104,7 +109,8 @@ class CMLRegressor(RegressorMixin, BaseCML):
         Least improvement that counts.
     group_column : str, int or None, default=None
         Name or index of the column of X that holds the groups. It is not a feature. With it,
-        every scorer, search and inspection tool of scikit-learn works on grouped data.
+        every scorer, search and inspection tool of scikit-learn works on grouped data. ``groups``
+        may still be passed, but must say the same.
     standardize : bool, default=True
         Whether to standardise features and outputs by the rows that `meta_fit` sees.
     n_jobs : int or None, default=None
@@ -247,7 +253,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         std : ndarray of the same shape
             Predictive standard deviation of a new observation: noise, doubt about the group's
             coefficients and, for groups never seen, the variance between groups. Only with
-            ``return_std``.
+            ``return_std``. Of counts it is that of an exposure of one, whatever weights `fit` had.
         """
         adapted, rows, codes = self._read_rows(X, groups)
         mean, variance = adapted.predict(rows, codes, variance=return_std)
@@ -265,7 +271,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
 
         Their shape was learned from errors on held-out groups. Counts have the quantiles of a
         negative binomial distribution with the predictive mean and variance, for an exposure of
-        one.
+        one: a rate over a longer time scatters less, and has other quantiles.
 
         Parameters
         ----------
@@ -332,7 +338,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
     ) -> tuple[np.ndarray, Targets]:
         y, is_flat = read_outputs(y, n_samples, self, suffix=suffix)
         if self.loss == "poisson" and not is_flat:
-            y, is_flat = column_or_1d(y, warn=True)[:, None], True
+            y, is_flat = the_only_column(y, f"y{suffix}"), True
         if known is not None and y.shape[1] != known.n_outputs:
             raise ValueError(
                 f"y{suffix} has {y.shape[1]} output(s), but meta_fit saw {known.n_outputs}; pass "

@@ -548,6 +548,17 @@ def test_balanced_gives_exchangeable_classes_the_same_total():
     assert_allclose(balanced.predict_proba(NEW_POOL_X), expected, rtol=1e-8)
 
 
+def test_new_classes_without_any_weight_are_refused():
+    estimator = learned_pool().set_params(class_weight=dict.fromkeys(NEW_POOL_Y, 0.0))
+    with pytest.raises(ValueError, match="class_weight is zero for every class of y"):
+        estimator.fit(NEW_POOL_X, NEW_POOL_Y)
+
+
+def test_a_learning_rate_that_is_too_high_for_a_pool_is_said_to_be():
+    with pytest.raises(ValueError, match=r"meta_learning_rate=1\d+\.0 is too high"):
+        quick_classifier(meta_learning_rate=1e10, early_stopping=False).meta_fit(*pool())
+
+
 def test_rows_without_any_weight_are_refused():
     sentence = "class_weight leaves no row with a weight above zero"
     for standardize in (True, False):

@@ -317,6 +317,19 @@ def test_the_loss_may_not_change_after_meta_fit():
 # --- score, tags, copies
 
 
+def test_predictions_are_of_what_was_fitted_whatever_is_set_since():
+    estimator = learned(is_mixed=True).fit(NEW_X, NEW_Y)
+    quantiles, score = estimator.predict_quantiles(X), estimator.score(NEW_X, NEW_Y)
+    estimator.set_params(loss="squared_error")
+    assert_array_equal(estimator.predict_quantiles(X), quantiles)
+    assert estimator.score(NEW_X, NEW_Y) == score
+
+
+def test_where_there_is_nothing_to_explain_the_score_is_zero():
+    estimator = counts().fit(X, 0 * Y)
+    assert estimator.score(X, 0 * Y) == 0.0  # warnings are errors here
+
+
 def test_the_score_is_that_of_the_deviance():
     estimator = learned().fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
     rates = estimator.predict(NEW_X, groups=NEW_GROUPS)

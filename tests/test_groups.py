@@ -111,3 +111,9 @@ def test_shots_beyond_every_group_are_said_where_there_are_episodes():
         learn(rows(), n_shots=6, early_stopping=True)
     learn(rows(), n_shots=5, early_stopping=True)
     learn(rows(), n_shots=6)  # a mixed model alone, and nobody is held out
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_learning_rate_that_is_too_high_is_said_to_be():
+    with pytest.raises(ValueError, match=r"meta_learning_rate=1\d+\.0 is too high"):
+        learn(rows(), hidden_layer_sizes=(4,), meta_max_iter=5, meta_learning_rate=1e10)

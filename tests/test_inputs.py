@@ -74,26 +74,6 @@ def test_groups_may_be_passed_beside_a_group_column_that_says_the_same(column, g
     assert list(found) == list(column)
 
 
-@pytest.mark.parametrize(
-    ("groups", "sentence"),
-    [
-        (list("uvuwwu"), "row 3 has 'w' in groups and 'v' in that column of X"),
-        ([*list("abaca"), "b"], "row 0 has 'a' in groups and 'u' in"),
-        # The partition is the same, but predict would not find these labels.
-        ([1, 2, 1, 2, 3, 1], "row 0 has 1 in groups and 'u' in"),
-    ],
-)
-def test_groups_that_are_not_those_of_the_group_column_are_refused(groups, sentence):
-    estimator = CMLRegressor(group_column="ward")
-    expected = rf"groups and group_column='ward' disagree: {sentence}.*Leave groups out, or set gr"
-    with pytest.raises(ValueError, match=expected):
-        read_features(estimator, FRAME, groups, reset=True)
-    with pytest.raises(ValueError, match=r"^groups_val and group_column='ward' .* column of X_val"):
-        read_features(estimator, FRAME, groups, reset=True, name="X_val")
-    with pytest.raises(ValueError, match=r"^groups has 2 labels for 6 rows"):
-        read_features(estimator, FRAME, groups[:2], reset=True)
-
-
 def test_without_group_column_everything_is_a_feature():
     estimator = CMLRegressor()
     features, groups = read_features(estimator, FRAME[["a", "b"]], None, reset=True)
@@ -200,6 +180,21 @@ def test_dates_are_no_numbers_whatever_holds_them(dates):
         read_outputs(dates, 6, CMLRegressor(), suffix="_val")
     with pytest.raises(TypeError, match=r"^sample_weight holds dates or durations"):
         read_weights(dates, X)
+
+
+def test_what_is_under_a_mask_is_no_number():
+    masked = np.ma.array(X, mask=X > 9)
+    sentence = r"is a masked array with 2 masked value\(s\): fill them in, or leave these rows out"
+    with pytest.raises(ValueError, match=f"^X_val {sentence}"):
+        read_features(CMLRegressor(), masked, None, reset=True, name="X_val")
+    with pytest.raises(ValueError, match=f"^y {sentence}"):
+        read_outputs(masked, 6, CMLRegressor())
+    with pytest.raises(ValueError, match=r"^sample_weight is a masked array with 1 masked"):
+        read_weights(masked[:, 0], X)
+    features, _ = read_features(CMLRegressor(), np.ma.array(X), None, reset=True)
+    assert_array_equal(features, X)
+    named = pd.DataFrame(X, columns=["a", "_mask"])
+    assert_array_equal(read_features(CMLRegressor(), named, None, reset=True)[0], X)
 
 
 def test_outputs_that_are_no_table_yet_are_refused():

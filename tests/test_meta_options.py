@@ -8,6 +8,7 @@ import pytest
 from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._meta_options import (
     DEFAULT_SHOTS,
+    check_descent,
     check_tasks,
     int_range,
     layer_sizes,
@@ -136,3 +137,12 @@ def test_shots_that_no_group_can_give_are_said_to_be_fewer(asked, unit):
         UserWarning, match=rf"than any {unit} can .* has 4 rows.*at most 3 are given"
     ):
         warn_of_many_shots(asked, np.array([1, 4, 2]), unit)
+
+
+def test_a_descent_that_left_no_numbers_is_refused():
+    check_descent([np.zeros(2), np.ones((1, 3))], 0.1)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(
+            ValueError, match=r"diverged: meta_learning_rate=0\.1 is too high .*lower"
+        ):
+            check_descent([np.zeros(2), np.array([1.0, bad])], 0.1)

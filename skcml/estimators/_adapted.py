@@ -98,6 +98,12 @@ class Adapted:
     is_prior: bool
     targets: Targets
 
+    @property
+    def are_counts(self) -> bool:
+        """Whether outputs are counts, whatever the estimator's parameters say by now."""
+        likelihood = self.linear.heads.likelihood
+        return likelihood is not None and likelihood.has_exposure
+
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row: -1, the prior, for groups never seen."""
         if self.is_prior:

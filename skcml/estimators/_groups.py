@@ -17,13 +17,14 @@ from skcml.episodes import TaskRows
 from skcml.estimators._adapting import scaling_of, task_rows
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import (
+    check_descent,
     check_tasks,
     learn_options,
     warn_of_few_rows,
     warn_of_many_logits,
     warn_of_many_shots,
 )
-from skcml.estimators._meta_state import GroupsState, watched_params
+from skcml.estimators._meta_state import GroupsState, learned_arrays, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import Scaling
 from skcml.problems.meta_params import MetaParams
@@ -98,6 +99,8 @@ def learn_groups(
         progress = CallbackProgress(estimator, context, options.meta_max_iter, data, attributes)
     with _in_float64(estimator):
         learned = learn(tasks, judges, options, rng, progress)
+    if not options.is_reml:
+        check_descent(learned_arrays(learned), options.meta_learning_rate)
     if progress is not None:
         progress.end()
     return state_of(learned)

@@ -17,8 +17,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skcml.estimators._group_column import agreed_groups
 from skcml.estimators._warnings import warn
-from skcml.grouping import encode_groups, pop_group_column
+from skcml.grouping import pop_group_column
 
 # Largest size of a number: its fourth power, and sums of many, are still numbers in float64.
 MAX_SIZE = 1e60
@@ -137,39 +138,12 @@ def read_features(
         if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
-    if column is not None and groups is not None:
-        _check_agreement(groups, column, estimator.group_column, name)
+    if column is not None:
+        groups = agreed_groups(groups, column, estimator.group_column, name)
     refuse_dates(X, name)
     with _naming(name, X):
         X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
-    return _moderate(X, name), groups if column is None else column
-
-
-def _check_agreement(groups: Any, column: Any, group_column: str | int, name: str) -> None:
-    """Refuse groups that are not those of the group column: one of the two is a mistake."""
-    table, name = name, name.replace("X", "groups")
-    codes, index = encode_groups(groups, len(column), name=name)
-    column_codes, column_index = encode_groups(
-        column, len(column), name=f"column {group_column!r} of {table}"
-    )
-    try:
-        place = column_index.lookup(index.labels, len(index))
-    except ValueError:  # labels of another kind
-        place = np.full(len(index), -1)
-    differs = place[codes] != column_codes
-    if differs.any():
-        row = int(differs.argmax())
-        raise ValueError(
-            f"{name} and group_column={group_column!r} disagree: row {row} has "
-            f"{_shown(index.labels[codes[row]])} in {name} and "
-            f"{_shown(column_index.labels[column_codes[row]])} in that column of {table}. Leave "
-            f"{name} out, or set group_column=None and leave the column out of {table}."
-        )
-
-
-def _shown(label: Any) -> str:
-    """Return a label as users know it, and not too long."""
-    return str(label if isinstance(label, np.generic) else repr(label))[:60]
+    return _moderate(X, name), groups
 
 
 def _moderate(values: np.ndarray, name: str) -> np.ndarray:
@@ -192,6 +166,12 @@ def _refuse_lazy(table: Any, name: str) -> None:
 def refuse_dates(values: Any, name: str) -> None:
     """Refuse what would become numbers without meaning."""
     _refuse_lazy(values, name)
+    # scikit-learn takes what is under the mask.
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
+        raise ValueError(
+            f"{name} is a masked array with {np.sum(values.mask)} masked value(s): fill them in, "
+            "or leave these rows out."
+        )
     first = values[0] if isinstance(values, (list, tuple)) and values else values
     dtypes = [(None, getattr(first, "dtype", None))]
     if hasattr(values, "columns"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -148,6 +149,15 @@ def check_tasks(tasks: TaskRows) -> None:
             f"Each of the {filled} groups has one row, n_samples = {n_rows} in all; learning needs "
             "groups with a row to adapt to and a row to predict. Check that groups holds the group "
             "of each row, not a row number."
+        )
+
+
+def check_descent(arrays: Iterable[np.ndarray], learning_rate: float) -> None:
+    """Refuse what a descent has left behind if it is not finite."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(
+            f"The descent of meta_fit diverged: meta_learning_rate={learning_rate!r} is too high "
+            "for these data; lower it."
         )
 
 

@@ -152,6 +152,12 @@ def verdict(metric: str, gain: dict[str, float] | None) -> str:
     return f"held-out {metric}: {scores}"
 
 
+def learned_arrays(learned: Learned) -> list[np.ndarray]:
+    """Return all numbers by which tasks are adapted to and predicted."""
+    parts = [array for heads in learned.members.values() for array in heads.arrays().values()]
+    return [*parts, learned.known.weights, learned.unseen.weights]
+
+
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
     """Return a copy of the parameters that `check_params` compares later."""
     names = estimator._get_param_names()

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from skcml.class_pool import ClassPool
 from skcml.estimators._adapted_classes import AdaptedClasses
 from skcml.estimators._inputs import Rows
-from skcml.estimators._meta_options import int_range, warn_of_many_shots
+from skcml.estimators._meta_options import check_descent, int_range, warn_of_many_shots
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import refuse_tiny
@@ -103,6 +103,11 @@ class PoolState:
         # give the rows of each class the same say.
         factor, offset = rows.targets.class_weight, None
         is_balanced = rows.targets.is_balanced
+        if factor is not None and not factor.any():
+            raise ValueError(
+                "class_weight is zero for every class of y, so that none can be predicted: give "
+                "one a weight above zero."
+            )
         if factor is not None and not is_balanced:
             offset = np.log(np.maximum(factor, SMALLEST))
         pool, label, index = pool_of(rows, rows.weight if is_balanced else rows.given_weight)
@@ -189,6 +194,9 @@ def learn_pool(
         progress = CallbackProgress(estimator, context, options.meta_max_iter, data, None)
     with threadpool_limits(1):
         learned = learn_classes(pool, judges, options, rng, progress)
+    logarithms = np.abs([learned.theta["log_scale"], learned.theta["log_precision"]])
+    with np.errstate(over="ignore"):
+        check_descent([np.exp(logarithms)], options.meta_learning_rate)  # neither zero nor infinite
     if progress is not None:
         progress.end()
     return state_of(learned)

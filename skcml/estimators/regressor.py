@@ -289,7 +289,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         probabilities = read_probabilities(q)
         adapted, rows, codes = self._read_rows(X, groups)
         mean, variance = adapted.predict(rows, codes, variance=True)
-        if self.loss == "poisson":
+        if adapted.are_counts:
             return adapted.as_output(count_quantiles(mean, variance, probabilities))
         steps = adapted.steps(codes, probabilities)
         return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)
@@ -319,11 +319,13 @@ class CMLRegressor(RegressorMixin, BaseCML):
         float
         """
         predicted: Any = self.predict(X, groups)
-        if self.loss == "poisson":
+        adapted: Any = self._adapted
+        if adapted.are_counts:
             # A rate may be so low that it is zero in float64.
             rates = np.maximum(predicted, TINY)
             try:
-                return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
+                with np.errstate(invalid="ignore"):
+                    return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
             except ZeroDivisionError:  # there is no deviance to explain
                 return 0.0
         return float(r2_score(y, predicted, sample_weight=sample_weight))

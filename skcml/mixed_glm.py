@@ -69,6 +69,7 @@ def fit_mixed_glm(
     *,
     structure: str = "full",
     shrinkage: float = 2.0,
+    penalty: float = FIXED_PENALTY,
     max_iter: int = 100,
     tol: float = 2e-3,
 ) -> list[MixedModel]:
@@ -83,6 +84,8 @@ def fit_mixed_glm(
         Which coefficients of the columns, standardised, vary between groups, and whether together.
     shrinkage : float, default=2.0
         Pseudo-groups without correlation.
+    penalty : float, default=0.01
+        Precision of the prior of the fixed effects of the columns, standardised.
     max_iter : int, default=100
     tol : float, default=2e-3
         Stop when no entry of a covariance, relative to its largest, and no fixed effect moves by
@@ -108,6 +111,7 @@ def fit_mixed_glm(
     spread[0] = 0.5
     sigma = np.tile(restrict(np.diag(spread), structure), (n_logits, 1, 1))
     omega = np.zeros((n_logits, n_columns))
+    precision = np.append(FIXED_PENALTY, np.full(n_columns - 1, penalty))
     starts: list[dict[str, Any]] = [{} for _ in chunks]
     later_rounds = 1 if likelihood.is_coupled else LATER_ROUNDS
     n_iter = 0
@@ -125,9 +129,10 @@ def fit_mixed_glm(
                 starts[i]["doubt"] = doubt
             found.append(_moments(chunk, glm, solution, doubt, factor))
         total = _Moments(*(np.sum(part, axis=0) for part in zip(*found, strict=True)))
-        step, scale = _newton_step(total, omega, sigma)
+        step, scale = _newton_step(total, omega, sigma, precision)
         center = total.first / tasks.n_tasks
-        step += (factor @ center[..., None])[..., 0]
+        common = (factor @ center[..., None])[..., 0]
+        step += _fixed_share(common, omega, sigma, precision / tasks.n_tasks)
         spread = total.second / tasks.n_tasks - center[:, :, None] * center[:, None]
         new_sigma = np.empty_like(sigma)
         for c in range(n_logits):
@@ -242,15 +247,28 @@ def _as_matrices(rows: np.ndarray, is_coupled: bool) -> np.ndarray:
     return last[..., None] * np.eye(last.shape[-1])
 
 
+def _fixed_share(
+    common: np.ndarray, omega: np.ndarray, sigma: np.ndarray, precision: np.ndarray
+) -> np.ndarray:
+    """Return what fixed effects take over of the random effects' means, (L, K), given their prior.
+
+    The groups have it in common: moved, it changes no predictor, and only the priors have a say.
+    """
+    cost = sigma * precision
+    missing = common - (cost @ omega[..., None])[..., 0]
+    return np.linalg.solve(np.eye(omega.shape[1]) + cost, missing[..., None])[..., 0]
+
+
 def _newton_step(
-    total: _Moments, omega: np.ndarray, sigma: np.ndarray
+    total: _Moments, omega: np.ndarray, sigma: np.ndarray, precision: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the step of the fixed effects and the scale of each coefficient's random effect."""
     n_logits, n_columns = omega.shape
     gradient = total.gradient.copy()
-    gradient[:, :n_columns] += FIXED_PENALTY * omega
+    gradient[:, :n_columns] += precision * omega
     size = gradient.size
-    hessian = total.hessian.reshape(size, size) + FIXED_PENALTY * np.eye(size)
+    ridge = np.tile(np.append(precision, np.full(n_columns, FIXED_PENALTY)), n_logits)
+    hessian = total.hessian.reshape(size, size) + np.diag(ridge)
     varies = sigma.diagonal(axis1=1, axis2=2) > 0
     free = np.concatenate([np.ones_like(varies), varies], axis=1).ravel()
     step = np.zeros(size)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# What may vary between groups, the richest first. A model of which nothing does, "none", needs no
+# estimate of it.
 STRUCTURES = ("full", "diagonal", "intercept")
 
 
@@ -21,7 +23,7 @@ class MixedModel:
         Lower-triangular :math:`\Lambda` of the random effects' covariance.
     noise : float
         Residual variance; one for classes and counts, which have none.
-    structure : {"full", "diagonal", "intercept"}
+    structure : {"full", "diagonal", "intercept", "none"}
         Which entries of the covariance were free.
     n_iter : int
         EM iterations spent.

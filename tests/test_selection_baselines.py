@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skcml.episodes import TaskRows
@@ -12,7 +12,12 @@ from skcml.heads import Heads
 from skcml.likelihoods import Bernoulli
 from skcml.problems.head import NOISE_FLOOR
 from skcml.selection import held_out as module
-from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
+from skcml.selection.baselines import (
+    per_task_mean,
+    pooled_heads,
+    pooled_mixed_model,
+    prior_densities,
+)
 from skcml.selection.head_model import bodies_of
 from skcml.selection.held_out import HeldOut
 from tests.builders import head_problem, linear_tasks, random_theta
@@ -53,6 +58,21 @@ def test_pooled_noise_is_that_of_new_rows():
     mean, variance = heads.adapt(new.subset(np.arange(0))).predict(new.X, np.full(4_000, -1))
     assert variance[0, 0, 0] == pytest.approx(1.0, rel=0.3)
     assert ((new.y[:, 0] - mean[0, 0]) ** 2).mean() > 1.5
+
+
+def test_the_pooled_model_is_a_mixed_model_of_which_nothing_varies(monkeypatch):
+    train, _ = case(monkeypatch)
+    pooled, models = pooled_heads(train), pooled_mixed_model(train)
+    assert_array_equal([model.omega for model in models], pooled.omega[0])
+    assert_array_equal([model.noise for model in models], pooled.noise[0])
+    assert all(model.structure == "none" and not model.factor.any() for model in models)
+    # Classes have no noise, and their predictors are in units of one.
+    classes = dataclasses.replace(train, y=(train.y > 0).astype(float))
+    models = pooled_mixed_model(classes, Bernoulli())
+    assert_array_equal(
+        [model.omega for model in models], pooled_heads(classes, Bernoulli()).omega[0]
+    )
+    assert [model.noise for model in models] == [1.0, 1.0]
 
 
 def test_pooled_heads_on_networks_are_regressions_on_their_features(monkeypatch):

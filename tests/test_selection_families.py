@@ -14,7 +14,15 @@ from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
 from skcml.problems.mlp import MLPBody
 from skcml.random_effects import STRUCTURES
-from skcml.selection.families import LEAST_SCATTER, SHRINKAGE, ClassesOrCounts, Family, Numbers
+from skcml.selection.baselines import pooled_heads
+from skcml.selection.families import (
+    LEAST_SCATTER,
+    PENALTY,
+    SHRINKAGE,
+    ClassesOrCounts,
+    Family,
+    Numbers,
+)
 from skcml.selection.mixture import IntervalShape
 from tests.asserts import assert_follows
 from tests.builders import fit_mixed, linear_tasks
@@ -57,14 +65,28 @@ def test_classes_have_a_mixed_model_for_each_logit():
     family = ClassesOrCounts(Bernoulli())
     found = family.fit_mixed(tasks, STRUCTURES, reml=False)
     assert tuple(found) == STRUCTURES
+    how = {"shrinkage": SHRINKAGE, "penalty": PENALTY}
     for structure, (model,) in found.items():
-        (expected,) = fit_mixed_glm(tasks, Bernoulli(), structure=structure, shrinkage=SHRINKAGE)
+        (expected,) = fit_mixed_glm(tasks, Bernoulli(), structure=structure, **how)
         assert_array_equal(model.factor, expected.factor)
     (alone,) = family.fit_mixed(tasks, ("full",), reml=True)["full"]
     (longer,) = fit_mixed_glm(tasks, Bernoulli(), shrinkage=0.0, max_iter=1000, tol=1e-6)
     spread, exact = (model.factor @ model.factor.T for model in (alone, longer))
     assert abs(spread - exact).max() < 0.05 * exact.max()
     assert abs(alone.factor - found["full"][0].factor).max() > 1e-2
+
+
+@pytest.mark.parametrize("family", [Numbers(), ClassesOrCounts(Bernoulli())])
+def test_a_mixed_model_of_which_nothing_varies_is_the_pooled_model(family):
+    tasks = linear_tasks(n_tasks=20)
+    if family.likelihood is not None:
+        tasks = dataclasses.replace(tasks, y=(tasks.y > 0).astype(float))
+    (found,) = family.fit_mixed(tasks, ("none",), reml=False)["none"]
+    pooled = pooled_heads(tasks, family.likelihood)
+    assert_array_equal(found.omega, pooled.omega[0, 0])
+    assert_array_equal(found.factor, np.zeros((3, 3)))
+    assert (found.structure, found.n_iter) == ("none", 0)
+    assert found.noise == (1.0 if family.likelihood else pooled.noise[0, 0])
 
 
 # --- problems

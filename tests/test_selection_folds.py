@@ -177,8 +177,8 @@ def check_judgement(found, held_out, train, options):
     assert_array_equal(found.pooled.mean, pooled.mean)
     assert_array_equal(found.pooled.variance, pooled.variance)
     # Without meta-steps, the mixed model is a REML fit of the richest structure.
-    structures = STRUCTURES if options.prior_covariance == "full" else STRUCTURES[1:]
-    assert tuple(found.linear) == structures[: 1 if reml else None]
+    structures = STRUCTURES[options.prior_covariance == "diagonal" :]
+    assert tuple(found.linear) == (structures[:1] if reml else (*structures, "none"))
     problem = linear_problem(2, n_outputs)
     for structure, densities in found.linear.items():
         theta = linear_theta(problem, fit_mixed(train, structure, reml=reml), reml=reml)

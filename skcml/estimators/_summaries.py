@@ -75,7 +75,8 @@ class SummariesMixin:
             The Bunch holds ``mean`` and ``sd_between_groups`` of shape
             (n_outputs, n_coefficients), ``correlation`` of shape
             (n_outputs, n_coefficients, n_coefficients), ``network_weight`` of shape (n_outputs,),
-            ``covariance_structure`` for numbers ``noise_sd`` of shape (n_outputs,), and for counts
+            ``covariance_structure`` ("full", "diagonal", "intercept" or "none", what may vary),
+            for numbers ``noise_sd`` of shape (n_outputs,), and for counts
             ``dispersion``, their variance over their mean within a group. The frame
             holds the noise in its ``attrs``, and ``"log_odds_of"``, the second of two classes.
             Coefficients of classes are those of log odds, or of a

@@ -150,9 +150,10 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         (length).
     meta_gain_ : dict of str to float, or None
         Log loss on what was held out. On groups, with shared classes, of ``"pooled"`` and
-        ``"per_task"`` logistic regression, of the ``"mixed_model"`` and of the ``"final"`` mixture;
-        on classes, with exchangeable ones, of the cosine to the ``"class_mean"``, of ``"per_task"``
-        logistic regression and of the ``"final"`` model. None where nothing was held out.
+        ``"per_task"`` logistic regression, of the ``"mixed_model"`` (which is the pooled one where
+        groups do not differ) and of the ``"final"`` mixture; on classes, with exchangeable ones, of
+        the cosine to the ``"class_mean"``, of ``"per_task"`` logistic regression and of the
+        ``"final"`` model. None where nothing was held out.
     meta_history_ : list of dict
         One per descent: ``loss`` of each meta-step, ``validation_step``, ``validation_loss``,
         ``best_step``.

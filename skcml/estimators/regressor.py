@@ -131,9 +131,9 @@ class CMLRegressor(RegressorMixin, BaseCML):
         without.
     meta_gain_ : dict of str to float, or None
         Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
-        ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` and of the ``"final"`` mixture. Of
-        counts half the mean deviance, for an exposure that makes their mean one. None where no
-        group was held out.
+        ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` (which is the pooled one where
+        groups do not differ) and of the ``"final"`` mixture. Of counts half the mean deviance, for
+        an exposure that makes their mean one. None where no group was held out.
     meta_history_ : list of dict
         One per descent: ``loss`` of each meta-step, ``validation_step``, ``validation_loss``,
         ``best_step``.

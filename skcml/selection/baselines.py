@@ -12,6 +12,7 @@ from skcml.heads import Heads
 from skcml.likelihoods import Likelihood
 from skcml.problems.head import NOISE_FLOOR
 from skcml.problems.mlp import MLPBody
+from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
 from skcml.selection.models import Body
@@ -47,6 +48,18 @@ def pooled_heads(
             heads = replace(heads, noise=np.maximum(noise, NOISE_FLOOR)[None])
         pooled.append(heads)
     return Heads.concatenate(pooled)
+
+
+def pooled_mixed_model(tasks: TaskRows, likelihood: Likelihood | None = None) -> list[MixedModel]:
+    """Return the pooled model as a mixed model of which nothing varies between groups."""
+    pooled = pooled_heads(tasks, likelihood)
+    omega = pooled.omega[0]
+    noise = pooled.noise[0] if likelihood is None else np.ones(len(omega))
+    nothing = np.zeros((omega.shape[1],) * 2)
+    return [
+        MixedModel(mean, nothing, float(variance), "none", 0)
+        for mean, variance in zip(omega, noise, strict=True)
+    ]
 
 
 def prior_densities(heads: Heads, held_out: HeldOut) -> Densities:

@@ -17,10 +17,14 @@ from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
 from skcml.problems.mlp import MLPBody
 from skcml.random_effects import MixedModel
+from skcml.selection.baselines import pooled_mixed_model
 from skcml.selection.mixture import IntervalShape
 
 # Pseudo-groups without correlation in a mixed model's covariance.
 SHRINKAGE = 5.0
+# Precision of the prior of a mixed model's fixed effects of classes or counts: that of the pooled
+# model.
+PENALTY = 1.0
 # Iterations of EM for coupled logits at most, where a network follows. What all logits have in
 # common is hardly identified and keeps moving, while the predictions have come to rest.
 COUPLED_ITERATIONS = 30
@@ -51,7 +55,10 @@ class Family(Protocol):
     def fit_mixed(
         self, tasks: TaskRows, structures: Sequence[str], *, reml: bool
     ) -> dict[str, list[MixedModel]]:
-        """Fit a mixed model of each covariance structure; one record for each output."""
+        """Fit a mixed model of each covariance structure; one record for each output.
+
+        That of the structure "none" is the pooled model.
+        """
 
     def problem(
         self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
@@ -89,16 +96,19 @@ class Numbers:
     ) -> dict[str, list[MixedModel]]:
         """See `Family`."""
         groups = CompressedGroups.from_tasks(tasks)
+        n_outputs = tasks.y.shape[1]
         how: dict[str, Any] = {"shrinkage": SHRINKAGE}
         if reml:
             how = {"shrinkage": 0.0, "max_iter": 1000, "tol": 1e-7}
-        return {
-            structure: [
-                fit_mixed_model(groups, output, structure=structure, **how)
-                for output in range(tasks.y.shape[1])
+
+        def fit(structure: str) -> list[MixedModel]:
+            if structure == "none":
+                return pooled_mixed_model(tasks)
+            return [
+                fit_mixed_model(groups, i, structure=structure, **how) for i in range(n_outputs)
             ]
-            for structure in structures
-        }
+
+        return {structure: fit(structure) for structure in structures}
 
     def problem(
         self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
@@ -145,13 +155,16 @@ class ClassesOrCounts:
     ) -> dict[str, list[MixedModel]]:
         """See `Family`; asked for the mixed model alone, there is no shrinkage."""
         max_iter = COUPLED_ITERATIONS if self.likelihood.is_coupled else 100
-        how: dict[str, Any] = {"shrinkage": SHRINKAGE, "max_iter": max_iter}
+        how: dict[str, Any] = {"shrinkage": SHRINKAGE, "penalty": PENALTY, "max_iter": max_iter}
         if reml:
             how = {"shrinkage": 0.0, "max_iter": 200, "tol": 5e-4}
-        return {
-            structure: fit_mixed_glm(tasks, self.likelihood, structure=structure, **how)
-            for structure in structures
-        }
+
+        def fit(structure: str) -> list[MixedModel]:
+            if structure == "none":
+                return pooled_mixed_model(tasks, self.likelihood)
+            return fit_mixed_glm(tasks, self.likelihood, structure=structure, **how)
+
+        return {structure: fit(structure) for structure in structures}
 
     def problem(
         self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str

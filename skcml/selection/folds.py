@@ -218,7 +218,8 @@ def learn_fold(
     mixed = options.family.fit_mixed(some, structures, reml=options.is_reml)
     pooled = pooled_heads(some, options.family.likelihood)
     known, unseen = (_judge_simple(part, pooled, mixed, options) for part in (held_out, strangers))
-    start = mixed[max(structures, key=known.score)]
+    # Where nothing varies yet, a network has far to go.
+    start = mixed[max((s for s in structures if s != "none"), key=known.score)]
     theta, history = _descend(start, train, held_out, options, rng, progress)
     per_task = per_task_mean(held_out, options.family.likelihood)
     return Fold(theta, history, some, (held_out, strangers), known, unseen, per_task)

@@ -31,12 +31,15 @@ VALIDATE_EVERY = 20
 
 
 def structures_for(n_columns: int, prior_covariance: str, *, reml: bool = False) -> tuple[str, ...]:
-    """Return the covariance structures that are worth a try; of a REML fit, the richest alone."""
+    """Return the covariance structures that are worth a try; of a REML fit, the richest alone.
+
+    The last is "none", the pooled model: groups may hardly differ.
+    """
     if reml:
         return structures_for(n_columns, prior_covariance)[:1]
     if prior_covariance == "diagonal" or n_columns > FULL_UP_TO:
-        return STRUCTURES[1:]
-    return STRUCTURES if n_columns > 1 else STRUCTURES[-1:]
+        return *STRUCTURES[1:], "none"
+    return *(STRUCTURES if n_columns > 1 else STRUCTURES[-1:]), "none"
 
 
 def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> LinearHead:

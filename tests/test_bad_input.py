@@ -216,6 +216,7 @@ def test_a_group_column_is_not_enough():
 
 BAD_PARAMS = {
     "model": ["linear"],
+    "strength": ["x", None],
     "loss": ["absolute_error"],
     "hidden_layer_sizes": [0, (0,), (-1,), (2.5,), "32", None, [[4]], ("4",)],
     "activation": ["gelu"],

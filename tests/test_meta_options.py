@@ -74,7 +74,7 @@ def test_every_option_is_the_parameter_of_its_name():
     options = learn_options(CMLRegressor(scheme="symmetric", beta=0.3, **params), Numbers())
     assert options.rule == Contrastive("symmetric", 0.3)
     fields = {field.name for field in dataclasses.fields(options)}
-    assert fields == set(params) | {"rule", "solver", "family"}
+    assert fields == set(params) | {"rule", "model", "solver", "fit_solver", "family"}
     assert {name: getattr(options, name) for name in params} == params
 
 

@@ -28,6 +28,7 @@ X, Y, GROUPS = grouped()
 # For each parameter a value other than the one that `learned` has.
 OTHER = {
     "model": "other",
+    "strength": "layer",
     "loss": "poisson",
     "hidden_layer_sizes": (5,),
     "activation": "relu",

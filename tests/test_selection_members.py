@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.episodes import EpisodeSampler, TaskRows
+from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.problems.head import NOISE_FLOOR
 from skcml.random_effects import STRUCTURES, MixedModel
-from skcml.selection import members
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import (
     HIDDEN_SCALE,
@@ -28,7 +27,6 @@ from tests.builders import (
     fit_mixed,
     learn_options,
     linear_problem,
-    linear_tasks,
     sinusoid_tasks,
 )
 
@@ -273,42 +271,6 @@ def test_training_makes_a_network_better_on_tasks_it_has_not_seen(meta_loss):
     assert errors[2] < 0.35 * min(errors[:2])
     assert scores[2] > max(scores[:2]) + 0.5
     assert len(history.loss) == history.best_step == 150
-
-
-def test_a_squared_loss_is_calibrated_afterwards(monkeypatch):
-    # A squared loss does not see the scale of prior and noise, only their ratio.
-    changes = {"meta_loss": "loss", "meta_max_iter": 150}
-    tasks, held = sinusoid_tasks(300, seed=0), judge(sinusoid_tasks(300, seed=1))
-    problem, theta, _ = train(tasks, **changes)
-    densities = held.densities(problem, theta)
-    squares = (held.y - densities.mean[0]) ** 2 / densities.variance[0]
-    assert np.average(squares[0], weights=held.weight) == pytest.approx(1.0, abs=0.15)
-    monkeypatch.setattr(members, "_calibrate", lambda *args: None)
-    _, before, _ = train(tasks, **changes)
-    plain = held.densities(problem, before)
-    assert_allclose(densities.mean, plain.mean, rtol=1e-9, atol=1e-9)
-    ratio = densities.variance / plain.variance
-    assert_allclose(ratio, ratio.mean(), rtol=1e-6)
-    assert abs(np.log(ratio.mean())) > 0.1
-
-
-def test_calibration_finds_the_scale_of_each_output():
-    # The truth, but for the scale of each output's prior and noise.
-    tasks = linear_tasks(n_tasks=400, sizes=(6, 12), noise=0.3)
-    tasks = dataclasses.replace(tasks, y=np.hstack([tasks.y, tasks.y]))
-    problem = dataclasses.replace(linear_problem(2, 2), meta_loss="loss")
-    truth = MixedModel(np.array([1.0, -2.0, 0.5]), 0.5 * np.eye(3), 0.09, "full", 1)
-    theta = linear_theta(problem, [truth, truth])
-    for output, scale in enumerate((9.0, 0.01)):
-        theta["factor"][output] *= np.sqrt(scale)
-        theta["log_noise"][output] += 0.5 * np.log(scale)
-    rng = np.random.default_rng(0)
-    options = {"n_shots": (1, 8), "n_queries": None, "support": "random", "batch_size": 200}
-    sampler = EpisodeSampler(tasks, rng=rng, **options)
-    members._calibrate(problem, theta, [sampler.draw() for _ in range(10)])
-    assert_allclose(problem.noise(theta), 0.09, rtol=0.1)
-    for output in range(2):
-        assert_allclose(covariance(theta, output), 0.25 * np.eye(3), atol=0.025)
 
 
 @pytest.mark.parametrize("meta_loss", ["log_predictive", "loss"])

@@ -12,7 +12,7 @@ from tests.builders import learn_options
 
 def test_every_option_is_a_parameter_of_the_estimator():
     names = {field.name for field in dataclasses.fields(LearnOptions)}
-    assert names - {"family"} <= set(CMLRegressor().get_params())
+    assert names - {"family", "fit_solver"} <= set(CMLRegressor().get_params())
 
 
 def test_options_travel_to_other_processes():

@@ -165,6 +165,12 @@ def learn_pool(
     data : dict
         What callbacks get.
     """
+    if estimator.model != "head":
+        raise ValueError(
+            f"model={estimator.model!r} is for classes that are the same in every group, and these "
+            "are exchangeable; choose model='head', or classes='shared' if the labels are the same "
+            "in every group."
+        )
     options = class_options(estimator)
     pool, _, _ = pool_of(rows, rows.given_weight)
     check_pool(pool, rows, estimator)

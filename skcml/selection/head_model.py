@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class HeadModel:
         return start_network(problem, mixed, rng)
 
     def calibrate(
-        self, problem: Any, theta: MetaParams, options: LearnOptions, episodes: Sequence[Episode]
+        self, problem: Any, theta: MetaParams, options: LearnOptions, episodes: Iterable[Episode]
     ) -> None:
         """Scale noise and prior by one factor, which no mean sees, until errors fit them.
 

@@ -162,6 +162,8 @@ def train_network(
         validate=validate,
         on_step=on_step,
     )
-    episodes = [sampler.draw() for _ in range(10)] if held_out is None else held_out.episodes
+    # Drawn only by a model that looks at them.
+    drawn = (sampler.draw() for _ in range(10))
+    episodes = drawn if held_out is None else held_out.episodes
     model.calibrate(problem, theta, options, episodes)
     return theta, history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ class Model(Protocol):
         """Return meta-parameters to descend from: where the mixed model ends."""
 
     def calibrate(
-        self, problem: Any, theta: MetaParams, options: LearnOptions, episodes: Sequence[Episode]
+        self, problem: Any, theta: MetaParams, options: LearnOptions, episodes: Iterable[Episode]
     ) -> None:
         """Fit to errors, in place, what the loss does not see of the scatter of numbers."""
 

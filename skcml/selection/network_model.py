@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ class NetworkModel:
         problem: ProximalProblem,
         theta: MetaParams,
         options: LearnOptions,
-        episodes: Sequence[Episode],
+        episodes: Iterable[Episode],
     ) -> None:
         """Fit the scatter of numbers as a power of the number of rows adapted to."""
         if options.family.likelihood is not None:

@@ -105,9 +105,9 @@ def test_a_pair_that_does_not_go_together_is_refused():
     estimator = CMLRegressor(loss="poisson", meta_loss="log_predictive")
     with pytest.raises(ValueError, match="meta_loss='log_predictive' is for loss='squared_error'"):
         learn_options(estimator, counts)
-    with pytest.raises(ValueError, match=r"'newton' does not go with .* that is quadratic"):
+    with pytest.raises(ValueError, match="'newton' needs an energy"):
         learn_options(CMLRegressor(solver="newton"), Numbers())
-    with pytest.raises(ValueError, match=r"'closed_form' does not .* that is not quadratic"):
+    with pytest.raises(ValueError, match="'closed_form' needs an energy that is quadratic"):
         learn_options(CMLRegressor(loss="poisson", solver="closed_form"), counts)
     assert learn_options(CMLClassifier(solver="newton"), counts).solver is newton
 

@@ -51,12 +51,12 @@ def test_a_solver_goes_with_what_it_needs_and_else_is_refused(kind, name):
         return
     with pytest.raises(ValueError, match=f"solver='{name}' needs an energy that") as caught:
         resolve_solver(name, problem)
-    for word in (type(problem).__name__, *map(repr, ["auto", *allowed])):
+    for word in map(repr, ["auto", *allowed]):
         assert word in str(caught.value)
 
 
 def test_what_is_no_solver_is_refused():
-    with pytest.raises(ValueError, match=r"solver='magic' is no solver; for HeadProblem choose"):
+    with pytest.raises(ValueError, match=r"solver='magic' is no solver; choose one of"):
         resolve_solver("magic", head_problem())
     with pytest.raises(ValueError, match=r"solver='auto' is no solver"):
         resolve_solver("auto", object())

@@ -86,11 +86,8 @@ def choose_solver(name: str, problem: Any) -> str:
         return allowed[0]
     if name in allowed:
         return name
-    kind = type(problem).__name__
-    what = (
-        f"needs an energy that {CHOICES[name].because}, and that of {kind} is not"
-        if name in CHOICES
-        else "is no solver"
-    )
+    what = "is no solver"
+    if name in CHOICES:
+        what = f"needs an energy that {CHOICES[name].because}, and this one does not offer it"
     names = ", ".join(map(repr, ["auto", *allowed]))
-    raise ValueError(f"solver={name!r} {what}; for {kind} choose one of {names}.")
+    raise ValueError(f"solver={name!r} {what}; choose one of {names}.")

@@ -69,6 +69,20 @@ def test_where_each_group_is_a_class_there_is_nothing_to_tell_apart():
         are_exchangeable("auto", rows_of([0, 1, 2, 2], [5, 6, 7, 7]))
 
 
+def test_one_label_in_two_groups_does_not_make_all_shared():
+    codes = np.repeat(np.arange(12), 2)
+    groups = codes // 4
+    groups[1] = 1  # label 0 is in groups 0 and 1
+    with pytest.raises(ValueError, match=r"11 occur in one group only, but 0 occurs in 2: pass"):
+        are_exchangeable("auto", rows_of(codes, groups))
+    assert are_exchangeable("exchangeable", rows_of(codes, groups))
+    # Where most labels are in several groups, or there are few, they are shared.
+    groups[1::2] = (groups[1::2] + 1) % 3
+    assert not are_exchangeable("auto", rows_of(codes, groups))
+    few = rows_of([0, 0, 1, 2, 3, 4], [0, 1, 0, 0, 1, 1])
+    assert not are_exchangeable("auto", few)
+
+
 # --- pool_of
 
 

@@ -180,7 +180,8 @@ def warn_of_many_logits(tasks: TaskRows, family: Family) -> None:
         warn(
             f"{n_classes} shared classes with {n_columns} coefficients each are estimated together "
             "in every group, which may take minutes or hours. Reduce the columns of X, by a "
-            "projection or by leaving some out."
+            "projection or by leaving some out; or pass classes='exchangeable', if each group has "
+            "classes of its own."
         )
 
 

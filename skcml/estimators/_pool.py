@@ -31,6 +31,8 @@ EVERY_ROW = 2**31
 TOO_FEW_TO_GUESS = 3
 # With fewer classes than this and so many rows of each, groups may have been forgotten.
 FEW_TO_GUESS, MANY_ROWS = 5, 10
+# With so many labels, a few that occur in two groups do not make the others shared.
+MANY_LABELS = 10
 # A class of no weight has a probability of about this.
 SMALLEST = 1e-300
 
@@ -47,7 +49,9 @@ def are_exchangeable(setting: str, rows: Rows) -> bool:
         return True
     codes, index = encode_groups(rows.groups, len(rows.X))
     n_labels = len(_labels(rows))
-    n_pairs = len(np.unique(codes * n_labels + rows.y[:, 0]))
+    pairs = np.unique(codes * n_labels + rows.y[:, 0])
+    n_pairs = len(pairs)
+    _refuse_a_mixture(_labels(rows), np.bincount(pairs % n_labels))
     if n_pairs == n_labels == len(index):
         raise ValueError(
             f"Each of the {n_labels} groups has one class, and each class is in one group: there "
@@ -55,6 +59,22 @@ def are_exchangeable(setting: str, rows: Rows) -> bool:
             "classes, or check that groups holds the group of each row."
         )
     return bool(len(index) < n_pairs == n_labels)
+
+
+def _refuse_a_mixture(labels: np.ndarray, n_groups: np.ndarray) -> None:
+    """Leave to the user what is neither: most labels in one group each, and some in several.
+
+    ``n_groups`` says in how many groups a label occurs.
+    """
+    n_single, shared = int((n_groups == 1).sum()), int(n_groups.argmax())
+    if len(labels) < MANY_LABELS or n_groups[shared] == 1 or 2 * n_single <= len(labels):
+        return
+    raise ValueError(
+        f"Of the {len(labels)} labels of y, {n_single} occur in one group only, but "
+        f"{labels.tolist()[shared]!r} occurs in {n_groups[shared]}: pass classes='exchangeable' if "
+        "each group has classes of its own, or classes='shared' if a label means the same "
+        "everywhere."
+    )
 
 
 def _labels(rows: Rows) -> np.ndarray:

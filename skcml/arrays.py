@@ -38,3 +38,15 @@ def to_numpy(array: Array) -> np.ndarray:
     if isinstance(array, np.ndarray):
         return array
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+
+
+def to_torch(array: Array, dtype: str = "float64", device: str = "cpu") -> Any:
+    """Return ``array`` as a tensor; one that is a tensor of this dtype there comes back as it is.
+
+    A tensor on the CPU may share the memory of a numpy array.
+    """
+    import torch
+
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.copy()  # torch has no read-only tensors
+    return torch.as_tensor(array, dtype=getattr(torch, dtype), device=device)

@@ -22,9 +22,8 @@ from skcml.glm import GLM, solve
 from skcml.least_squares import LeastSquares
 from skcml.likelihoods import Likelihood
 from skcml.nearest_gaussian import gaussian_posterior
-from skcml.problems.features import LinearHead
+from skcml.problems.features import Body, LinearHead
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.mlp import MLPBody
 
 # Rows predicted at a time, and numbers gathered at a time for their variances: the working memory
 # stays small.
@@ -40,7 +39,7 @@ class Heads:
 
     Attributes
     ----------
-    body : MLPBody
+    body : Body
     theta : dict of str to ndarray
         The body's parameters, with a leading axis of M, and a unit axis for the biases.
     omega : ndarray of shape (M, m, K)
@@ -56,7 +55,7 @@ class Heads:
         integrated over it; else there is its mode.
     """
 
-    body: MLPBody
+    body: Body
     theta: dict[str, np.ndarray]
     omega: np.ndarray
     factor: np.ndarray

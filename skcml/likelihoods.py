@@ -330,7 +330,7 @@ def _diagonal(values: Array) -> Array:
 
 
 def _log_factorial(y: Array) -> Array:
-    return namespace(y).asarray(gammaln(to_numpy(y) + 1.0))
+    return namespace(y).asarray(gammaln(to_numpy(y) + 1.0), device=y.device)
 
 
 def cholesky_of_doubt(doubt: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skcml.arrays import identity_like, namespace, to_numpy
+from skcml.arrays import identity_like, namespace, to_numpy, to_torch
 
 
 def test_namespace_is_the_library_of_the_array():
@@ -42,3 +42,14 @@ def test_to_numpy_leaves_numpy_alone_and_takes_tensors_off_their_graph():
     assert isinstance(found, np.ndarray)
     np.testing.assert_array_equal(found, [0, 2, 4])
     assert isinstance(to_numpy(np.float64(1.0)), np.ndarray)
+
+
+def test_to_torch_changes_precision_and_copies_what_may_not_be_written():
+    array = np.arange(3.0)
+    assert to_torch(array).data_ptr() == array.ctypes.data
+    assert to_torch(array, "float32").dtype == torch.float32
+    assert to_torch(array, device="meta").device.type == "meta"
+    array.setflags(write=False)
+    assert to_torch(array).data_ptr() != array.ctypes.data
+    tensor = torch.arange(3.0, dtype=torch.float64, requires_grad=True)
+    assert to_torch(tensor) is tensor

@@ -6,17 +6,69 @@ A row with features z has the linear predictor :math:`z^\top (\omega + \Lambda u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
 from skcml.likelihoods import Cost, Likelihood
+from skcml.problems.context import Context
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.mlp import MLPBody
+
+
+class Body(Protocol):
+    """What a head asks of a body: features of rows, and the way back.
+
+    Attributes
+    ----------
+    n_inputs, n_features : int
+    n_linear : int
+        Leading features that hold no learned parameter.
+    n_statistics : int
+        Numbers that are kept of a task's support to pass other rows by; mostly none.
+    shapes : dict of str to tuple of int
+        Names and shapes of the body's meta-parameters.
+    """
+
+    @property
+    def n_inputs(self) -> int:
+        """Length of a row."""
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row's features."""
+
+    @property
+    def n_linear(self) -> int:
+        """Leading features that hold no learned parameter."""
+
+    @property
+    def n_statistics(self) -> int:
+        """Numbers that are kept of a task's support to pass other rows by."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the body's meta-parameters."""
+
+    def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
+        """Write a start."""
+
+    def forward(
+        self, theta: Mapping[str, Array], x: Array, context: Context | Array | None = None
+    ) -> tuple[Array, Any]:
+        """Return features of rows, (n_rows, n_features), and what `backward` needs.
+
+        ``context`` is what a body takes statistics from, if it takes any. Its arrays have an axis
+        of tasks, and ``x`` holds the support rows of all tasks, then their query rows.
+        """
+
+    def backward(
+        self, theta: Mapping[str, Array], tape: Any, cotangent: Array, grad: MetaParams
+    ) -> None:
+        """Add to ``grad`` the gradient of ``sum(cotangent * features)``."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +79,7 @@ class Features:
     ----------
     z : array of shape (n_tasks * (S + Q), K)
         Features of all rows: those of the support, then those of the query.
-    tape : sequence of arrays
+    tape : object
         What the body remembers for its gradient.
     a_support, a_query : array of shape (n_outputs, n_tasks, S or Q, P)
         Features in whitened coordinates.
@@ -39,7 +91,7 @@ class Features:
     """
 
     z: Array
-    tape: Sequence[Array]
+    tape: Any
     a_support: Array
     a_query: Array
     mean_support: Array
@@ -69,7 +121,7 @@ class LinearHead:
 
     Parameters
     ----------
-    body : MLPBody
+    body : Body
     factor_mask : ndarray of shape (K, P), bool
         Which entries of the prior factor are learned; the others stay zero.
     n_outputs : int
@@ -77,7 +129,7 @@ class LinearHead:
         Of classes or counts; None for Gaussian outputs.
     """
 
-    body: MLPBody
+    body: Body
     factor_mask: np.ndarray
     n_outputs: int = 1
     likelihood: Likelihood | None = field(default=None, kw_only=True)
@@ -119,7 +171,10 @@ class LinearHead:
                 episode.x_query.reshape(n_tasks * n_query, n_inputs),
             ]
         )
-        z, tape = self.body.forward(theta, x)
+        context = None
+        if self.body.n_statistics:
+            context = row_context(episode.w_support, episode.w_query, self.likelihood)
+        z, tape = self.body.forward(theta, x, context)
         whitened = z @ theta["factor"]
         mean = (z @ theta["omega"][..., None])[..., 0]
         support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
@@ -166,3 +221,15 @@ def mean_weights(w_query: Array, cost: Cost | None) -> Array:
     is_exposure = cost is not None and cost.has_exposure
     total = (1.0 * (w_query > 0) if is_exposure else w_query).sum(-1)[:, None]
     return w_query / (total + (total == 0))
+
+
+def row_context(w_support: Array, w_query: Array, cost: Cost | None) -> Context:
+    """Return which rows a network takes statistics from: an exposure counts as one row."""
+    is_exposure = cost is not None and cost.has_exposure
+    return Context(None, _marks(w_support) if is_exposure else w_support, _marks(w_query))
+
+
+def _marks(weight: Array) -> Array:
+    """Return one where a row has weight, and zero elsewhere."""
+    xp = namespace(weight)
+    return xp.where(weight > 0, xp.ones_like(weight), 0.0)

@@ -48,7 +48,7 @@ class GLMHeadProblem(LinearHead):
 
     Parameters
     ----------
-    body : MLPBody
+    body : Body
     factor_mask : ndarray of shape (K, P), bool
         Which entries of the prior factor are learned; the others stay zero.
     n_outputs : int

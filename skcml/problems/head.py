@@ -78,7 +78,7 @@ class HeadProblem(LinearHead):
 
     Parameters
     ----------
-    body : MLPBody
+    body : Body
     factor_mask : ndarray of shape (K, P), bool
         Which entries of the prior factor are learned; the others stay zero.
     n_outputs : int

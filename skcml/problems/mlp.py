@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skcml.arrays import Array, namespace, to_numpy
+from skcml.problems.context import Context
 from skcml.problems.meta_params import MetaParams
 
 # Name: the activation, and its derivative as a function of the activation's input and output.
@@ -39,6 +40,11 @@ class MLPBody:
     n_inputs: int
     hidden_layer_sizes: tuple[int, ...] = ()
     activation: str = "tanh"
+
+    @property
+    def n_statistics(self) -> int:
+        """None: a row's features depend on no other row."""
+        return 0
 
     @property
     def n_linear(self) -> int:
@@ -73,13 +79,17 @@ class MLPBody:
             weight[...] = rng.uniform(-bound, bound, weight.shape)
             theta[f"bias_{i}"][...] = rng.uniform(-1.0, 1.0, n_out) * (bound if i else 2.0)
 
-    def forward(self, theta: Mapping[str, Array], x: Array) -> tuple[Array, Sequence[Array]]:
+    def forward(
+        self, theta: Mapping[str, Array], x: Array, context: Context | Array | None = None
+    ) -> tuple[Array, Sequence[Array]]:
         """Return the features of rows ``x`` and what `backward` needs to remember.
 
         Parameters
         ----------
         theta : mapping of str to array
         x : array of shape (n_rows, n_inputs)
+        context : object
+            Does not matter: a row's features depend on no other row.
 
         Returns
         -------

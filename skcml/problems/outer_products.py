@@ -13,7 +13,7 @@ BUDGET = 2**17
 
 @dataclass(frozen=True)
 class OuterProducts:
-    """The derivatives J of K functions of each row with respect to a task's parameters.
+    """The derivatives J of K functions of each row: a `Jacobian`, and a `Gathered` one.
 
     A layer's part is ``left * right'`` of each row and function, flattened; it is written out only
     where weights for each parameter make that necessary.

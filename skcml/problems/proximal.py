@@ -16,10 +16,11 @@ contrast of them is local to the synapse, and takes no backward pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,9 +28,11 @@ from skcml.arrays import Array, identity_like, namespace, to_numpy
 from skcml.episodes import Episode
 from skcml.likelihoods import Cost
 from skcml.problems.base import Curve, Term
-from skcml.problems.features import mean_weights
+from skcml.problems.context import Context
+from skcml.problems.features import mean_weights, row_context
+from skcml.problems.jacobian import Jacobian
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.outer_products import OuterProducts
+from skcml.problems.task_network import Rows, TaskNetwork
 
 STRENGTHS = ("fixed", "layer", "synapse")
 # Strength at the start. Outputs are standardised and a row costs half its squared error, so that
@@ -37,34 +40,6 @@ STRENGTHS = ("fixed", "layer", "synapse")
 START_STRENGTH = 1.0
 # Of numbers without noise (outputs are standardised) no density is infinite.
 SCATTER_FLOOR = 1e-7
-
-
-class TaskNetwork(Protocol):
-    """A network for each task: outputs, and derivatives of functions of them."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Outputs of a row."""
-
-    @property
-    def fast(self) -> dict[str, tuple[int, int]]:
-        """Names and shapes of a task's own parameters, in phi's order; the last is the head."""
-
-    @property
-    def slow(self) -> dict[str, tuple[int, int]]:
-        """Names and shapes of the parameters that tasks share."""
-
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw a start for all parameters."""
-
-    def forward(self, phi: Array, slow: Mapping[str, Array], x: Array) -> tuple[Array, Any]:
-        """Return outputs of shape (n_tasks, n_rows, n_outputs), and what `pull` needs."""
-
-    def pull(self, tape: Any, cotangent: Array) -> tuple[OuterProducts, OuterProducts]:
-        """Return derivatives with respect to a task's own parameters, and to slow ones."""
-
-    def as_body(self, phi: Array, slow: Mapping[str, Array]) -> tuple[Any, dict[str, Array]]:
-        """Return what makes one task's features, as a body with its parameters."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +66,7 @@ class ProximalProblem:
     @cached_property
     def block(self) -> np.ndarray:
         """Which strength is whose, of shape (n_params,)."""
-        sizes = [n_in * n_out for n_in, n_out in self.network.fast.values()]
+        sizes = [math.prod(shape) for shape in self.network.fast.values()]
         if self.strength == "synapse":
             return np.arange(sum(sizes))
         return np.repeat(np.arange(len(sizes)), sizes)
@@ -117,9 +92,9 @@ class ProximalProblem:
     def write_strengths(self, theta: Mapping[str, Array], name: str, values: np.ndarray) -> None:
         """Set the strengths of one block of parameters, or their geometric mean for all of it."""
         start = 0
-        for block, (n_in, n_out) in self.network.fast.items():
-            mine = self.block[start : start + n_in * n_out]
-            start += n_in * n_out
+        for block, shape in self.network.fast.items():
+            mine = self.block[start : start + math.prod(shape)]
+            start += math.prod(shape)
             if block == name:
                 logs = np.log(values).ravel()
                 total = np.bincount(mine - mine[0], logs) / np.bincount(mine - mine[0])
@@ -173,11 +148,11 @@ class ProximalProblem:
 
     def energy(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return E of each task."""
-        return self._misfit(phi, theta, *_support(batch)) + self._prior(phi, theta)
+        return self._misfit(phi, theta, self._support(batch)) + self._prior(phi, theta)
 
     def loss(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return L of each task."""
-        return self._misfit(phi, theta, *_query(batch))
+        return self._misfit(phi, theta, self._query(batch))
 
     def start(self, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return omega for every task."""
@@ -187,25 +162,25 @@ class ProximalProblem:
         self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
     ) -> tuple[Array, Array]:
         """Return E + beta L and its derivative in phi."""
-        x, y, weight = _augmented_rows(batch, beta)
-        eta, tape = self._eta(phi, theta, x)
-        fast, _ = self.network.pull(tape, self._slope(y, weight, eta))
-        value = (weight * self.cost.nll(y, eta)).sum(-1) + self._prior(phi, theta)
+        rows = self._augmented(batch, beta)
+        eta, tape = self._eta(phi, theta, rows)
+        fast, _ = self.network.pull(tape, self._slope(rows, eta))
+        value = (rows.weight * self.cost.nll(rows.y, eta)).sum(-1) + self._prior(phi, theta)
         moved = self.strengths(theta) * (phi - theta["omega"])
         return value, fast.transposed()[None] + moved
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return dL/dphi."""
-        x, y, weight = _query(batch)
-        eta, tape = self._eta(phi, theta, x)
-        fast, _ = self.network.pull(tape, self._slope(y, weight, eta))
+        rows = self._query(batch)
+        eta, tape = self._eta(phi, theta, rows)
+        fast, _ = self.network.pull(tape, self._slope(rows, eta))
         return fast.transposed()[None]
 
     def loss_curvature(
         self, direction: Array, phi: Array, theta: Mapping[str, Array], batch: Episode
     ) -> Array:
         """Apply the Gauss-Newton curvature of L at phi to a direction."""
-        roots = self._roots(phi, theta, *_query(batch))[0]
+        roots = self._roots(phi, theta, self._query(batch))[0]
         return roots.transposed(roots.times(direction[0]))[None]
 
     def curvature_inverse(
@@ -217,7 +192,7 @@ class ProximalProblem:
         by the smaller side: in the dual it is
         :math:`\Lambda^{-1} - \Lambda^{-1} B^\top (S + B \Lambda^{-1} B^\top)^{-1} B \Lambda^{-1}`.
         """
-        roots, signs = self._roots(phi, theta, *_augmented_rows(batch, beta))
+        roots, signs = self._roots(phi, theta, self._augmented(batch, beta))
         strength = self.strengths(theta)
         if signs.shape[1] <= strength.shape[0]:
             gram = roots.gram(strength**-0.5)
@@ -259,19 +234,35 @@ class ProximalProblem:
                     local = 0.5 * (pulled * moved).sum(0)
                     grad["log_strength"][...] += np.bincount(self.block, local)
         if self.network.slow:
-            self._add_slow([(t.phi, t.energy) for t in terms], theta, _support(batch), grad)
-            self._add_slow([(t.phi, t.loss) for t in terms], theta, _query(batch), grad)
+            self._add_slow([(t.phi, t.energy) for t in terms], theta, self._support(batch), grad)
+            self._add_slow([(t.phi, t.loss) for t in terms], theta, self._query(batch), grad)
         return grad
 
-    def outputs(self, phi: Array, theta: Mapping[str, Array], x: Array) -> Array:
-        """Return the linear predictor of rows, of shape (n_outputs, n_tasks, n_rows)."""
-        return self._eta(phi, theta, x)[0]
+    def outputs(
+        self, phi: Array, theta: Mapping[str, Array], x: Array, statistics: Array | None = None
+    ) -> Array:
+        """Return the linear predictor of rows, of shape (n_outputs, n_tasks, n_rows).
+
+        Parameters
+        ----------
+        phi : array of shape (1, n_tasks, n_params)
+        theta : mapping of str to array
+        x : array of shape (n_tasks, n_rows, n_inputs)
+        statistics : array of shape (n_tasks, n_statistics), optional
+            As `statistics` gave them; without, tasks have no support rows.
+        """
+        out, _ = self.network.forward(phi[0], theta, x, statistics)
+        return namespace(out).moveaxis(out, -1, 0)
+
+    def statistics(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return what `outputs` must know of the support rows, (n_tasks, n_statistics)."""
+        return self.network.statistics(phi[0], theta, self._query(batch).context)
 
     def _add_slow(
         self,
         phases: Sequence[tuple[Array, Array | None]],
         theta: Mapping[str, Array],
-        rows: tuple[Array, Array, Array],
+        rows: Rows,
         grad: MetaParams,
     ) -> None:
         """Add the derivatives of the rows' costs with respect to slow parameters.
@@ -281,63 +272,64 @@ class ProximalProblem:
         used = [(phi, c) for phi, c in phases if c is not None]
         if not used:
             return
-        xp = namespace(used[0][0])
-        x, y, weight = rows
+        xp, n = namespace(used[0][0]), len(used)
         phi = xp.concatenate([phi for phi, _ in used], axis=1)
-        x = xp.concatenate([x] * len(used))
-        y = xp.concatenate([y] * len(used), axis=1)
-        weight = xp.concatenate([c[:, None] * weight for _, c in used])
-        eta, tape = self._eta(phi, theta, x)
-        _, slow = self.network.pull(tape, self._slope(y, weight, eta))
+        rows = Rows(
+            xp.concatenate([rows.x] * n),
+            xp.concatenate([rows.y] * n, axis=1),
+            xp.concatenate([c[:, None] * rows.weight for _, c in used]),
+            rows.context.repeated(n),
+        )
+        eta, tape = self._eta(phi, theta, rows)
+        _, slow = self.network.pull(tape, self._slope(rows, eta))
         for name, total in slow.summed().items():
             grad[name][...] += to_numpy(total)
 
-    def _eta(self, phi: Array, theta: Mapping[str, Array], x: Array) -> tuple[Array, Any]:
-        out, tape = self.network.forward(phi[0], theta, x)
+    def _eta(self, phi: Array, theta: Mapping[str, Array], rows: Rows) -> tuple[Array, Any]:
+        out, tape = self.network.forward(phi[0], theta, rows.x, rows.context)
         return namespace(out).moveaxis(out, -1, 0), tape
 
-    def _misfit(
-        self, phi: Array, theta: Mapping[str, Array], x: Array, y: Array, weight: Array
-    ) -> Array:
-        return (weight * self.cost.nll(y, self._eta(phi, theta, x)[0])).sum(-1)
+    def _misfit(self, phi: Array, theta: Mapping[str, Array], rows: Rows) -> Array:
+        return (rows.weight * self.cost.nll(rows.y, self._eta(phi, theta, rows)[0])).sum(-1)
 
     def _prior(self, phi: Array, theta: Mapping[str, Array]) -> Array:
         return 0.5 * (self.strengths(theta) * (phi[0] - theta["omega"]) ** 2).sum(-1)
 
-    def _slope(self, y: Array, weight: Array, eta: Array) -> Array:
+    def _slope(self, rows: Rows, eta: Array) -> Array:
         """Return the derivative of the rows' costs by the outputs, (n_tasks, n_rows, 1, O)."""
-        pull = weight * (self.cost.mean(eta) - y)
+        pull = rows.weight * (self.cost.mean(eta) - rows.y)
         return namespace(pull).moveaxis(pull, 0, -1)[:, :, None]
 
-    def _roots(
-        self, phi: Array, theta: Mapping[str, Array], x: Array, y: Array, weight: Array
-    ) -> tuple[OuterProducts, Array]:
+    def _roots(self, phi: Array, theta: Mapping[str, Array], rows: Rows) -> tuple[Jacobian, Array]:
         """Return rows B whose squares are the curvature, and their signs, (n_tasks, n_rows * K)."""
-        xp = namespace(weight)
-        eta, tape = self._eta(phi, theta, x)
+        xp, weight = namespace(rows.weight), rows.weight
+        eta, tape = self._eta(phi, theta, rows)
         root = abs(weight)[..., None, None] ** 0.5 * self.cost.root(eta)
         signs = xp.where(weight < 0, -1.0, xp.ones_like(weight))
         n_functions = root.shape[-2]
         signs = xp.broadcast_to(signs[..., None], (*signs.shape, n_functions))
         return self.network.pull(tape, root)[0], signs.reshape(len(signs), -1)
 
+    def _support(self, batch: Episode) -> Rows:
+        context = self._context(batch)._replace(query=batch.w_query[:, :0])
+        return Rows(batch.x_support, batch.y_support, batch.w_support, context)
 
-def _support(batch: Episode) -> tuple[Array, Array, Array]:
-    return batch.x_support, batch.y_support, batch.w_support
+    def _query(self, batch: Episode) -> Rows:
+        context = self._context(batch)._replace(x=batch.x_support)
+        return Rows(batch.x_query, batch.y_query, batch.w_query, context)
 
+    def _augmented(self, batch: Episode, beta: Array | float) -> Rows:
+        """Return rows whose weighted costs add up to those of E + beta L."""
+        if np.ndim(beta) == 0 and beta == 0:
+            return self._support(batch)
+        xp, w_query = namespace(batch.w_query), batch.w_query
+        nudge = xp.asarray(beta, dtype=w_query.dtype, device=w_query.device).reshape(-1, 1)
+        return Rows(
+            xp.concatenate([batch.x_support, batch.x_query], axis=1),
+            xp.concatenate([batch.y_support, batch.y_query], axis=2),
+            xp.concatenate([batch.w_support, nudge * w_query], axis=1),
+            self._context(batch),
+        )
 
-def _query(batch: Episode) -> tuple[Array, Array, Array]:
-    return batch.x_query, batch.y_query, batch.w_query
-
-
-def _augmented_rows(batch: Episode, beta: Array | float) -> tuple[Array, Array, Array]:
-    """Return rows whose weighted costs add up to those of E + beta L."""
-    if np.ndim(beta) == 0 and beta == 0:
-        return _support(batch)
-    xp = namespace(batch.w_query)
-    nudge = xp.asarray(beta, dtype=batch.w_query.dtype).reshape(-1, 1)
-    return (
-        xp.concatenate([batch.x_support, batch.x_query], axis=1),
-        xp.concatenate([batch.y_support, batch.y_query], axis=2),
-        xp.concatenate([batch.w_support, nudge * batch.w_query], axis=1),
-    )
+    def _context(self, batch: Episode) -> Context:
+        return row_context(batch.w_support, batch.w_query, self.cost)

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from skcml.arrays import Array, namespace
+from skcml.problems.context import Context
 from skcml.problems.mlp import ACTIVATIONS, MLPBody
 from skcml.problems.outer_products import OuterProducts
 
@@ -195,7 +196,9 @@ class TaskMLP:
             stacked |= {f"weight_{i}": weight[None, 1:], f"bias_{i}": weight[None, :1]}
         return MLPBody(self.n_inputs, self.hidden_layer_sizes, self.activation), stacked
 
-    def forward(self, phi: Array, slow: Params, x: Array) -> tuple[Array, Tape]:
+    def forward(
+        self, phi: Array, slow: Params, x: Array, context: Context | Array | None = None
+    ) -> tuple[Array, Tape]:
         """Return the outputs of rows, (n_tasks, n_rows, n_outputs), and what `pull` needs.
 
         Parameters
@@ -203,6 +206,8 @@ class TaskMLP:
         phi : array of shape (n_tasks, n_params)
         slow : mapping of str to array
         x : array of shape (n_tasks, n_rows, n_inputs)
+        context : object
+            Does not matter: a row's outputs depend on no other row.
         """
         params, xp = {**slow, **self._parts(phi)}, namespace(phi)
         function, _ = ACTIVATIONS[self.activation]
@@ -233,6 +238,10 @@ class TaskMLP:
             pull = self.layer.pull(i, tape.params, kept, g * derivative(xp, a, h)[:, :, None])
             fast, slow, g = {**pull.fast, **fast}, {**pull.slow, **slow}, pull.below
         return OuterProducts(fast), OuterProducts(slow)
+
+    def statistics(self, phi: Array, slow: Params, context: Context) -> Array:
+        """Return nothing: (n_tasks, 0)."""
+        return phi[:, :0]
 
     def _parts(self, phi: Array) -> dict[str, Array]:
         """Return phi by name, each with a leading axis of tasks."""

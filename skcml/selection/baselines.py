@@ -15,7 +15,7 @@ from skcml.problems.mlp import MLPBody
 from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
-from skcml.selection.models import Body
+from skcml.selection.models import FixedBody
 from skcml.selection.ridge import FLAT, ridge_heads
 
 # Prior standard deviation of a single group's logit or log rate. With a flat prior, three rows
@@ -24,7 +24,9 @@ WEAK = 2.5
 
 
 def pooled_heads(
-    tasks: TaskRows, likelihood: Likelihood | None = None, bodies: Sequence[Body] | None = None
+    tasks: TaskRows,
+    likelihood: Likelihood | None = None,
+    bodies: Sequence[FixedBody] | None = None,
 ) -> Heads:
     """Return one ridge (or logistic) regression on all rows, whatever their group.
 

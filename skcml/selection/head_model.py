@@ -16,7 +16,7 @@ from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import head_problem, start_network
 from skcml.selection.mixture import Densities
-from skcml.selection.models import Body
+from skcml.selection.models import FixedBody
 from skcml.selection.options import LearnOptions
 
 
@@ -67,12 +67,12 @@ class HeadModel:
         """See `Model`."""
         return Heads.stack(problem, thetas)
 
-    def bodies(self, problem: LinearHead, thetas: Sequence[MetaParams]) -> list[Body]:
+    def bodies(self, problem: LinearHead, thetas: Sequence[MetaParams]) -> list[FixedBody]:
         """See `Model`."""
         return [bodies_of(problem, theta) for theta in thetas]
 
 
-def bodies_of(problem: LinearHead, theta: MetaParams) -> Body:
+def bodies_of(problem: LinearHead, theta: MetaParams) -> FixedBody:
     """Return a head's body, and its parameters as a stack of one."""
     stacked = Heads.stack(problem, [theta])
     return stacked.body, stacked.theta

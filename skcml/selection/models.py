@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from skcml.episodes import Episode
+from skcml.problems.features import Body
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.mlp import MLPBody
 from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skcml.selection.options import LearnOptions
 
 # A body with its parameters, which have a leading axis.
-Body = tuple[MLPBody, dict[str, np.ndarray]]
+FixedBody = tuple[Body, dict[str, np.ndarray]]
 
 
 class Model(Protocol):
@@ -45,5 +45,5 @@ class Model(Protocol):
     def stack(self, problem: Any, thetas: Sequence[MetaParams], options: LearnOptions) -> Any:
         """Return networks that adapt and predict: `Heads`, or what has its methods."""
 
-    def bodies(self, problem: Any, thetas: Sequence[MetaParams]) -> list[Body]:
+    def bodies(self, problem: Any, thetas: Sequence[MetaParams]) -> list[FixedBody]:
         """Return the networks' bodies at the prior, on whose features pooled models stand."""

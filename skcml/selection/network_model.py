@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from skcml.problems.task_mlp import Layer, TaskMLP
 from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
-from skcml.selection.models import Body
+from skcml.selection.models import FixedBody
 from skcml.selection.options import LearnOptions
 from skcml.task_networks import TaskNetworks
 
@@ -107,9 +108,10 @@ class NetworkModel:
         """See `Model`."""
         return TaskNetworks(problem, options.fit_solver, thetas)
 
-    def bodies(self, problem: ProximalProblem, thetas: Sequence[MetaParams]) -> list[Body]:
+    def bodies(self, problem: ProximalProblem, thetas: Sequence[MetaParams]) -> list[FixedBody]:
         """See `Model`."""
-        return [problem.network.as_body(theta["omega"], theta) for theta in thetas]
+        network: Any = problem.network
+        return [network.as_body(theta["omega"], theta) for theta in thetas]
 
 
 def _predict(networks: TaskNetworks, episode: Episode) -> tuple[np.ndarray, np.ndarray]:

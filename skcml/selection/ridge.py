@@ -6,7 +6,7 @@ import numpy as np
 
 from skcml.heads import Heads
 from skcml.likelihoods import Likelihood
-from skcml.problems.mlp import MLPBody
+from skcml.problems.features import Body
 
 # The intercept is not penalised: its prior standard deviation, relative to the noise, and to the
 # other coefficients'.
@@ -14,7 +14,7 @@ FLAT = 1e3
 
 
 def ridge_heads(
-    body: MLPBody,
+    body: Body,
     n_outputs: int,
     penalty: float = 1.0,
     likelihood: Likelihood | None = None,

@@ -109,8 +109,8 @@ class PrototypeProblem:
         total = episode.w_query.sum(-1, keepdims=True)
         w_query = episode.w_query / np.where(total > 0, total, 1.0)
         return PrototypeBatch(
-            _rows(episode.x_support @ basis, means, episode.y_support, episode.w_support),
-            _rows(episode.x_query @ basis, means, episode.y_query, w_query),
+            project_rows(episode.x_support @ basis, means, episode.y_support, episode.w_support),
+            project_rows(episode.x_query @ basis, means, episode.y_query, w_query),
             means,
             basis,
         )
@@ -274,7 +274,8 @@ def _root(theta: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.exp(-0.5 * theta["log_precision"])
 
 
-def _rows(f: np.ndarray, means: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Rows:
+def project_rows(f: np.ndarray, means: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Rows:
+    """Return rows with their products with the prior means, (C, n_tasks, r)."""
     rows = Rows(f, np.empty(0), y, weight)
     return rows._replace(pull=rows.times(means))
 
@@ -292,15 +293,28 @@ def _basis(x: np.ndarray) -> np.ndarray:
 
 def _prior_means(episode: Episode) -> np.ndarray:
     """Return the prior means for a scale of one, of shape (n_tasks, C, d)."""
-    share = (episode.y_support * episode.w_support).swapaxes(0, 1)
-    count = share.sum(-1)
-    present = count > 0
-    share = share / np.where(present, count, 1.0)[..., None]
+    share, relative = class_shares(episode)
     means = share @ episode.x_support
     # Of rows that cancel, rounding leaves something that has no direction.
     size = (share @ abs(episode.x_support)).max(-1, keepdims=True, initial=0.0)
     means = np.where(abs(means).max(-1, keepdims=True, initial=0.0) > ROUNDING * size, means, 0.0)
+    return relative[..., None] * unit_rows(means)
+
+
+def class_shares(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """Return what support rows and their number mean for the classes.
+
+    Returns
+    -------
+    share : ndarray of shape (n_tasks, C, n_support)
+        Of each row in its class's mean.
+    relative : ndarray of shape (n_tasks, C)
+        What the number of a class's rows makes of its scale.
+    """
+    share = (episode.y_support * episode.w_support).swapaxes(0, 1)
+    count = share.sum(-1)
+    present = count > 0
+    share = share / np.where(present, count, 1.0)[..., None]
     log_count = np.log(np.where(present, count, 1.0))
     middle = log_count.sum(-1, keepdims=True) / np.maximum(present.sum(-1, keepdims=True), 1)
-    relative = np.where(present, np.exp(COUNT_POWER * (log_count - middle)), 1.0)
-    return relative[..., None] * unit_rows(means)
+    return share, np.where(present, np.exp(COUNT_POWER * (log_count - middle)), 1.0)

@@ -112,7 +112,8 @@ def implicit_gradient(problem, solver, theta, episode):
     inside.loss(moved, graph, batch).mean().backward()
     grad = MetaParams(problem.shapes)
     for name, tensor in graph.items():
-        grad[name][...] = tensor.grad.numpy()
+        if tensor.grad is not None:  # the scatter of numbers is in neither energy nor loss
+            grad[name][...] = tensor.grad.numpy()
     return grad
 
 

@@ -42,7 +42,7 @@ SAFE_SHARE = 0.9
 # Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
 CONTRAST_WIDTH = 1e-4
 # A shorter move is none, and the inverse of this is as good as infinite.
-TINY_MOVE = 1e-150
+TINY_MOVE = 1e-30
 # beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
 MAX_LIMIT = 1e6
 NO_FACTOR = (

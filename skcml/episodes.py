@@ -79,6 +79,17 @@ class Episode:
     y_query: Array
     w_query: Array
 
+    def subset(self, tasks: np.ndarray) -> Episode:
+        """Return the given tasks, in the given order."""
+        return Episode(
+            self.x_support[tasks],
+            self.y_support[:, tasks],
+            self.w_support[tasks],
+            self.x_query[tasks],
+            self.y_query[:, tasks],
+            self.w_query[tasks],
+        )
+
 
 def padded_chunks(
     sizes: np.ndarray, *, max_rows: int = 16_384

@@ -25,6 +25,22 @@ def task_of(episode):
     return episode.x_query[:, 0, 0].astype(int)
 
 
+# --- episodes
+
+
+def test_a_subset_of_an_episode_has_its_tasks_in_order():
+    episode = sampler(counting_tasks(SIZES), batch_size=4).draw()
+    part = episode.subset(np.array([2, 0]))
+    np.testing.assert_array_equal(task_of(part), task_of(episode)[[2, 0]])
+    for name in ("support", "query"):
+        for i, t in enumerate([2, 0]):
+            rows = [
+                rows_of(getattr(e, "y_" + name), getattr(e, "w_" + name), k)
+                for e, k in ((part, i), (episode, t))
+            ]
+            np.testing.assert_array_equal(*rows)
+
+
 # --- TaskRows
 
 

@@ -7,8 +7,10 @@ else of a model: Zucchet et al., NeurIPS 2022 (arXiv 2104.01677), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from skcml.arrays import Array
 from skcml.episodes import Episode
@@ -57,16 +59,25 @@ class InnerProblem(Protocol):
     """Energy and loss of a batch of tasks, as functions of phi and theta.
 
     A *batch* is an episode as the model sees it; only the problem looks inside. ``phi`` has the
-    shape (n_outputs, n_tasks, n_params). Every derivative is a first derivative: no rule that is
-    built on this interface can need a second one.
+    shape (n_outputs, n_tasks, n_params). Every derivative is a first derivative; a rule that needs
+    a second one has torch take it, of a `DifferentiableProblem`.
 
     Attributes
     ----------
     is_quadratic : bool
         Whether E is quadratic in phi: then a contrast is exact however far its phases are apart.
+    is_differentiable : bool
+        Whether it is a `DifferentiableProblem`.
+    adapts_everything : bool
+        Whether phi is all that predicts, and starts as a copy of ``theta["omega"]``.
     """
 
     is_quadratic: ClassVar[bool]
+    is_differentiable: ClassVar[bool]
+
+    @property
+    def adapts_everything(self) -> bool:
+        """See above."""
 
     def embed(self, theta: MetaParams, episode: Episode) -> Any:
         """Return the batch: the episode with everything that does not depend on phi."""
@@ -120,6 +131,17 @@ class SmoothProblem(Protocol):
         self, phi: Array, theta: MetaParams, batch: Any, beta: Array | float
     ) -> tuple[Array, Array]:
         """Return E + beta L, of shape (n_tasks,), and its gradient, of phi's shape."""
+
+
+class DifferentiableProblem(SmoothProblem, Protocol):
+    """A problem whose `embed`, `energy`, `loss` and `start` torch can differentiate.
+
+    It has `InnerProblem.is_differentiable`.
+    """
+
+    @property
+    def learned(self) -> Mapping[str, np.ndarray]:
+        """Which entries of an array of theta are learned, for arrays of which not all are."""
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -133,6 +133,13 @@ class LinearHead:
     factor_mask: np.ndarray
     n_outputs: int = 1
     likelihood: Likelihood | None = field(default=None, kw_only=True)
+    is_differentiable: ClassVar[bool] = True
+    adapts_everything: ClassVar[bool] = False
+
+    @property
+    def learned(self) -> dict[str, np.ndarray]:
+        """Which entries of theta are learned, where not all are."""
+        return {"factor": self.factor_mask}
 
     def noise(self, theta: Mapping[str, Array]) -> Array:
         """Return the noise variance of each output; none for classes and counts."""

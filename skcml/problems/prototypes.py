@@ -94,6 +94,8 @@ class PrototypeProblem:
     """
 
     is_quadratic: ClassVar[bool] = False
+    is_differentiable: ClassVar[bool] = False
+    adapts_everything: ClassVar[bool] = False
     shapes: ClassVar[dict[str, tuple[int, ...]]] = {"log_scale": (1,), "log_precision": (1,)}
 
     @classmethod

@@ -62,6 +62,17 @@ class ProximalProblem:
     cost: Cost
     strength: str = "synapse"
     is_quadratic: ClassVar[bool] = False
+    is_differentiable: ClassVar[bool] = True
+
+    @property
+    def adapts_everything(self) -> bool:
+        """Whether no weight is slow."""
+        return not self.network.slow
+
+    @property
+    def learned(self) -> dict[str, np.ndarray]:
+        """Which entries of theta are learned, where not all are."""
+        return {"log_strength": np.array(self.strength != "fixed")}
 
     @cached_property
     def block(self) -> np.ndarray:

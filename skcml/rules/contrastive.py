@@ -23,7 +23,7 @@ direction in which a nudge moves the minimum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from skcml.arrays import Array, namespace
 from skcml.episodes import Episode
 from skcml.problems.base import InnerProblem, Term
 from skcml.problems.meta_params import MetaParams
+from skcml.rules.along import terms_along
 from skcml.rules.base import MetaGradient, usable_mean
 from skcml.solvers.base import InnerSolution, InnerSolver
 
@@ -39,10 +40,6 @@ SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
 ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
 # A nudge away from the target may take this share of beta_lim, which is known to a few percent.
 SAFE_SHARE = 0.9
-# Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
-CONTRAST_WIDTH = 1e-4
-# A shorter move is none, and the inverse of this is as good as infinite.
-TINY_MOVE = 1e-30
 # beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
 MAX_LIMIT = 1e6
 NO_FACTOR = (
@@ -68,6 +65,8 @@ class Contrastive:
 
     scheme: str = "auto"
     beta: float | str = "auto"
+    needs_autograd: ClassVar[bool] = False
+    needs_every_weight_adapted: ClassVar[bool] = False
 
     def __call__(
         self, problem: InnerProblem, solver: InnerSolver, theta: MetaParams, episode: Episode
@@ -164,20 +163,7 @@ def tangent_terms(
     if free.solve_h is None:
         raise ValueError(NO_FACTOR)
     move = -free.solve_h(problem.loss_phi_grad(free.phi, theta, batch))
-    one = 1.0 + 0 * free.grad_norm
-    width = one
-    if not problem.is_quadratic:
-        # The error of a contrast falls with the square of its width, until rounding shows.
-        size = _largest_entry(move)  # whose square may leave the range of floats
-        size = size + (size == 0)
-        length = size[0, :, 0] * ((move / size) ** 2).sum((0, -1)) ** 0.5
-        width = CONTRAST_WIDTH / namespace(length).clip(length, TINY_MOVE, 1 / TINY_MOVE)
-    move = width[:, None] * move
-    return [
-        Term(free.phi + move, 0.5 / width, None),
-        Term(free.phi - move, -0.5 / width, None),
-        Term(free.phi, None, one),
-    ]
+    return terms_along(problem, free.phi, move)
 
 
 def nudge_limit(

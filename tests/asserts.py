@@ -122,7 +122,7 @@ def assert_order_does_not_matter(rule, problem, solver, theta, episode, rtol=1e-
         map_episode(shuffle, episode),
     ):
         found = rule(problem, solver, theta, other)
-        assert_allclose(found.loss, expected.loss, rtol=1e-12)
+        assert_allclose(found.loss, expected.loss, rtol=1e-12 if problem.is_quadratic else 1e-9)
         assert relative_error(found.theta.vector, expected.theta.vector) < rtol
 
 
@@ -135,3 +135,38 @@ def assert_mean_over_tasks(rule, problem, solver, theta, episode, rtol=1e-7):
     assert relative_error(found.theta.vector, mean) < rtol
     rtol = 1e-12 if problem.is_quadratic else rtol
     assert_allclose(found.loss, np.mean([part.loss for part in parts]), rtol=rtol)
+
+
+def assert_left_out(rule, problem, solver, theta, episode, task, rtol=1e-7):
+    """Check that a rule takes no notice of a task, and counts it."""
+    rest = np.delete(np.arange(len(episode.w_query)), task)
+    found = rule(problem, solver, theta, episode)
+    expected = rule(problem, solver, theta, take_tasks(episode, rest))
+    assert (found.n_left_out, expected.n_left_out) == (1, 0)
+    assert_allclose(found.loss, expected.loss, rtol=rtol)
+    assert relative_error(found.theta.vector, expected.theta.vector) < rtol
+
+
+def assert_linear_in_the_loss(rule, problem, doubled, solver, theta, episode, rtol=1e-7):
+    """Check that a problem with twice the loss has twice the meta-gradient."""
+    once, twice = (rule(p, solver, theta, episode) for p in (problem, doubled))
+    assert_allclose(twice.loss, 2 * once.loss, rtol=1e-13)
+    assert relative_error(twice.theta.vector, 2 * once.theta.vector) < rtol
+
+
+def assert_only_the_learned_moves(rule, problem, solver, theta, episode):
+    """Check that what is not learned has no gradient."""
+    found = rule(problem, solver, theta, episode)
+    for name, learned in problem.learned.items():
+        assert (found.theta[name][..., ~learned] == 0).all()
+
+
+def assert_inputs_are_left_alone(rule, problem, solver, theta, episode):
+    """Check that a rule changes neither theta nor the episode, and is the same twice."""
+    before, copy = theta.copy(), map_episode(lambda name, array: array.copy(), episode)
+    first, second = (rule(problem, solver, theta, episode) for _ in range(2))
+    np.testing.assert_array_equal(theta.vector, before.vector)
+    map_episode(
+        lambda name, array: np.testing.assert_array_equal(array, getattr(copy, name)), episode
+    )
+    np.testing.assert_array_equal(first.theta.vector, second.theta.vector)

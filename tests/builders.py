@@ -167,8 +167,8 @@ def gathered(problem, theta):
     for name, tensor in theta.items():
         if tensor.grad is not None:
             grad[name][...] = tensor.grad.numpy()
-    if "factor" in grad:
-        grad["factor"][...] *= problem.factor_mask
+    for name, learned in problem.learned.items():
+        grad[name][...] *= learned
     return grad
 
 
@@ -190,7 +190,7 @@ def autograd_meta_gradient(problem, theta, episode, *, fixed_variance=False):
     return gathered(problem, theta), loss.item()
 
 
-def implicit_meta_gradient(problem, theta, episode):
+def implicit_meta_gradient(problem, theta, episode, solver=newton):
     """Differentiate the mean query loss at a minimum, by the implicit function theorem.
 
     A Newton step from the minimum leaves it where it is, and has its derivative in theta.
@@ -200,7 +200,7 @@ def implicit_meta_gradient(problem, theta, episode):
     grad : MetaParams
     loss : float
     """
-    minimum = newton(problem, theta, problem.embed(theta, episode)).phi
+    minimum = solver(problem, theta, problem.embed(theta, episode)).phi
     graph = tensors(theta)
     batch = problem.embed(graph, tensor_episode(episode))
     phi = torch.tensor(minimum, requires_grad=True)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from skcml.problems.base import Term
 from skcml.rules.contrastive import MAX_LIMIT, SCHEMES, Contrastive, nudge_limit, resolve_scheme
 from skcml.solvers.closed_form import closed_form
 from tests.asserts import (
@@ -26,6 +25,7 @@ from tests.builders import (
     take_tasks,
     tensor_episode,
 )
+from tests.rules import Doubled
 
 GRID = [(h, m, loss) for h in BODIES for m in (1, 3) for loss in ("log_predictive", "loss")]
 FINITE = ["forward", "symmetric", "second_order"]
@@ -62,32 +62,6 @@ class Spoiled:
         phi, left, usable = (a.copy() for a in (solution.phi, solution.grad_norm, solution.usable))
         phi[:, self.task], left[self.task], usable[self.task] = np.nan, np.nan, False
         return dataclasses.replace(solution, phi=phi, grad_norm=left, usable=usable)
-
-
-class Doubled:
-    """A problem with twice the loss."""
-
-    def __init__(self, problem):
-        self.problem = problem
-
-    def __getattr__(self, name):
-        return getattr(self.problem, name)
-
-    def loss(self, *args):
-        return 2 * self.problem.loss(*args)
-
-    def loss_phi_grad(self, *args):
-        return 2 * self.problem.loss_phi_grad(*args)
-
-    def loss_curvature(self, *args):
-        return 2 * self.problem.loss_curvature(*args)
-
-    def least_squares(self, theta, batch, beta):
-        return self.problem.least_squares(theta, batch, 2 * np.asarray(beta))
-
-    def theta_grad(self, terms, theta, batch):
-        terms = [Term(t.phi, t.energy, None if t.loss is None else 2 * t.loss) for t in terms]
-        return self.problem.theta_grad(terms, theta, batch)
 
 
 # --- the gradient

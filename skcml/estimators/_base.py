@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
-from skcml.estimators._meta_options import learn_options
+from skcml.estimators._meta_options import RULES, learn_options
 from skcml.estimators._meta_state import MetaState, check_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
@@ -43,7 +43,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         "inner_max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "inner_tol": [Interval(Real, 0, None, closed="left"), None],
         "prior_strength": [Interval(Real, 0, None, closed="neither")],
-        "rule": [StrOptions({"contrastive"})],
+        "rule": [StrOptions(RULES)],
         "scheme": [StrOptions(set(SCHEMES))],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "n_shots": [Interval(Integral, 1, None, closed="left"), tuple, list, None],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -13,7 +14,14 @@ from sklearn.base import BaseEstimator
 from skcml.episodes import TaskRows
 from skcml.estimators._warnings import warn
 from skcml.problems.task_mlp import Dense, Layer, Modulated
+from skcml.rules.base import MetaGradientRule, check_needs, offers
 from skcml.rules.contrastive import Contrastive
+from skcml.rules.first_order import FirstOrder
+from skcml.rules.implicit import Implicit
+from skcml.rules.neumann import Neumann
+from skcml.rules.reptile import Reptile
+from skcml.rules.t1t2 import T1T2
+from skcml.rules.unrolled import Unrolled
 from skcml.selection import LearnOptions
 from skcml.selection.families import Family
 from skcml.selection.head_model import HeadModel
@@ -32,6 +40,17 @@ LAYERS: dict[str, Layer] = {"synaptic": Dense(), "modulatory": Modulated()}
 # meta-gradient is about as good from tasks that are about solved, and at `fit`.
 TRAINING = {"gauss_newton": (10, 1e-2), "lbfgs": (50, 1e-2)}
 ADAPTING = {"gauss_newton": (50, 1e-6)}
+# Rules to compare with, as their authors would set them.
+REFERENCE_RULES: dict[str, Callable[[], MetaGradientRule]] = {
+    "implicit": Implicit,
+    "neumann": Neumann,
+    "t1t2": T1T2,
+    "unrolled": Unrolled,
+    "truncated": partial(Unrolled, truncate=5),
+    "first_order": FirstOrder,
+    "reptile": Reptile,
+}
+RULES = {"contrastive", *REFERENCE_RULES}
 # Coefficients of several shared classes from which learning them takes long.
 MANY_LOGITS = 150
 
@@ -45,7 +64,6 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
         hidden_layer_sizes=layer_sizes(estimator.hidden_layer_sizes),
         activation=estimator.activation,
         prior_covariance=estimator.prior_covariance,
-        rule=Contrastive(estimator.scheme, estimator.beta),
         meta_loss=meta_loss_of(estimator, family),
         n_shots=shots(estimator.n_shots),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
@@ -59,13 +77,34 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
         tol=estimator.tol,
         n_jobs=estimator.n_jobs,
     )
-    # Of any size, a problem shows which solvers go with it.
+    # Of any size, a problem shows which solvers and rules go with it.
     problem = options.model.problem(1, 1, options)
     return replace(
         options,
+        rule=rule_of(estimator, problem),
         solver=solver_of(estimator, problem, TRAINING),
         fit_solver=solver_of(estimator, problem, ADAPTING),
     )
+
+
+def rule_of(estimator: BaseEstimator, problem: Any) -> MetaGradientRule:
+    """Return the rule of the meta-gradient, or refuse one that asks more than the problem has."""
+    if estimator.rule == "contrastive":
+        return Contrastive(estimator.scheme, estimator.beta)
+    rule = REFERENCE_RULES[estimator.rule]()
+    try:
+        check_needs(rule, problem)
+    except ValueError as error:
+        allowed = [
+            name
+            for name, make in {"contrastive": Contrastive, **REFERENCE_RULES}.items()
+            if offers(problem, make())
+        ]
+        raise ValueError(
+            f"rule={estimator.rule!r} does not go with model={estimator.model!r} here: {error} "
+            f"With it go {', '.join(map(repr, allowed))}."
+        ) from error
+    return rule
 
 
 def solver_of(

@@ -14,15 +14,14 @@ from threadpoolctl import threadpool_limits
 from skcml.class_pool import ClassPool
 from skcml.estimators._adapted_classes import AdaptedClasses
 from skcml.estimators._inputs import Rows
-from skcml.estimators._meta_options import check_descent, int_range, warn_of_many_shots
+from skcml.estimators._meta_options import check_descent, int_range, rule_of, warn_of_many_shots
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import refuse_tiny
 from skcml.estimators._warnings import warn
 from skcml.grouping import GroupIndex, encode_groups
-from skcml.rules.contrastive import Contrastive
 from skcml.selection.classes import LearnedClasses, adapt_tasks, learn_classes
-from skcml.selection.constants import ClassOptions
+from skcml.selection.constants import PROBLEM, ClassOptions
 
 # What n_ways=None and n_shots=None draw from, and what "auto" stands for.
 WAYS, SHOTS = ClassOptions.n_ways, ClassOptions.n_shots
@@ -234,7 +233,7 @@ def class_options(estimator: BaseEstimator) -> ClassOptions:
     if n_queries is None:
         n_queries = EVERY_ROW
     return ClassOptions(
-        rule=Contrastive(estimator.scheme, estimator.beta),
+        rule=rule_of(estimator, PROBLEM),
         n_ways=_choices(estimator.n_ways, WAYS, "n_ways"),
         n_shots=_choices(estimator.n_shots, SHOTS, "n_shots"),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,

@@ -72,8 +72,12 @@ class CMLRegressor(RegressorMixin, BaseCML):
     inner_tol : float or None, default=None
         Norm of the energy's gradient at which a task is solved, relative to that at its start; None
         is 0.01 in `meta_fit` for ``"gauss_newton"`` and ``"lbfgs"``, else 1e-6.
-    rule : {"contrastive"}, default="contrastive"
-        Rule of the meta-gradient.
+    rule : str, default="contrastive"
+        Rule of the meta-gradient. To compare with, there are ``"implicit"`` (conjugate gradients),
+        ``"neumann"``, ``"t1t2"``, ``"unrolled"`` (through 10 steps of gradient descent),
+        ``"truncated"`` (through the last 5 of them), ``"first_order"`` and ``"reptile"`` (of
+        ``model="synaptic"``). All but the first and "t1t2" use automatic gradients, most second
+        derivatives.
     scheme : {"auto", "tangent", "symmetric", "forward", "second_order"}, default="auto"
         Which contrast the rule takes; see `skcml.rules.contrastive`. "auto" is "tangent", which is
         exact here.

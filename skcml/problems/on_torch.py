@@ -59,6 +59,16 @@ class OnTorch:
         return bool(self.problem.is_quadratic)
 
     @property
+    def is_differentiable(self) -> bool:
+        """See `InnerProblem`: rules by automatic gradients bring tensors of their own."""
+        return False
+
+    @property
+    def adapts_everything(self) -> bool:
+        """See `InnerProblem`."""
+        return bool(self.problem.adapts_everything)
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the meta-parameters."""
         shapes: dict[str, tuple[int, ...]] = self.problem.shapes

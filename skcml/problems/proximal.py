@@ -317,9 +317,9 @@ class ProximalProblem:
         eta, tape = self._eta(phi, theta, rows)
         root = abs(weight)[..., None, None] ** 0.5 * self.cost.root(eta)
         signs = xp.where(weight < 0, -1.0, xp.ones_like(weight))
-        n_functions = root.shape[-2]
-        signs = xp.broadcast_to(signs[..., None], (*signs.shape, n_functions))
-        return self.network.pull(tape, root)[0], signs.reshape(len(signs), -1)
+        signs = xp.broadcast_to(signs[..., None], (*signs.shape, root.shape[-2]))
+        n_functions = root.shape[1] * root.shape[2]  # by name: a task may have no row
+        return self.network.pull(tape, root)[0], signs.reshape(len(signs), n_functions)
 
     def _support(self, batch: Episode) -> Rows:
         context = self._context(batch)._replace(query=batch.w_query[:, :0])

@@ -13,8 +13,8 @@ from skcml.problems.base import InnerProblem, Term
 
 # Distance in phi, which is whitened, over which an energy that is not quadratic is contrasted.
 CONTRAST_WIDTH = 1e-4
-# A shorter move is none: its inverse overflows.
-TINY_MOVE = 1e-150
+# A shorter move is none, and the inverse of this is as good as infinite, in float32 too.
+TINY_MOVE = 1e-30
 
 
 def terms_along(problem: InnerProblem, phi: Array, move: Array) -> list[Term]:
@@ -40,7 +40,7 @@ def terms_along(problem: InnerProblem, phi: Array, move: Array) -> list[Term]:
     width = one
     if not problem.is_quadratic:
         # The error of a contrast falls with the square of its width, until rounding shows.
-        width = CONTRAST_WIDTH / (length + (length < TINY_MOVE))
+        width = CONTRAST_WIDTH / namespace(length).clip(length, TINY_MOVE, 1 / TINY_MOVE)
     move = width[:, None] * move
     return [
         Term(phi + move, 0.5 / width, None),

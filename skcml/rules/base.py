@@ -20,14 +20,12 @@ NEEDS = (
     (
         "needs_autograd",
         "is_differentiable",
-        "a model whose energy torch can differentiate twice",
-        "choose Contrastive or T1T2, which take first derivatives only",
+        "a problem whose energy torch can differentiate twice",
     ),
     (
         "needs_every_weight_adapted",
         "adapts_everything",
-        "a model that adapts every parameter, from a start that tasks share",
-        "choose another rule, or networks of which each task has every weight",
+        "a problem of which each task has every weight, from a start that tasks share",
     ),
 )
 
@@ -84,12 +82,17 @@ def usable_mean(usable: Array) -> Array:
 
 def check_needs(rule: MetaGradientRule, problem: InnerProblem) -> None:
     """Refuse a problem that does not have what a rule needs."""
-    for need, offer, wanted, advice in NEEDS:
+    for need, offer, wanted in NEEDS:
         if getattr(rule, need) and not getattr(problem, offer):
             raise ValueError(
-                f"The rule {type(rule).__name__} needs {wanted}, and {type(problem).__name__} is "
-                f"none; {advice}."
+                f"the rule {type(rule).__name__} needs {wanted}, which {type(problem).__name__} is "
+                "not."
             )
+
+
+def offers(problem: InnerProblem, rule: MetaGradientRule) -> bool:
+    """Tell whether a problem has all that a rule needs."""
+    return all(getattr(problem, offer) for need, offer, _ in NEEDS if getattr(rule, need))
 
 
 def check_positive(*, whole: bool = False, **values: object) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skcml.rules.base import MetaGradientRule
+from skcml.rules.contrastive import Contrastive
 from skcml.selection.families import Family
 from skcml.selection.models import Model
 from skcml.solvers.base import InnerSolver
@@ -23,7 +24,6 @@ class LearnOptions:
     hidden_layer_sizes: tuple[int, ...]
     activation: str
     prior_covariance: str
-    rule: MetaGradientRule
     meta_loss: str
     n_shots: tuple[int, int]
     n_queries: int | None
@@ -36,6 +36,7 @@ class LearnOptions:
     n_iter_no_change: int
     tol: float
     n_jobs: int | None
+    rule: MetaGradientRule = field(default_factory=Contrastive)
     solver: InnerSolver = closed_form
     fit_solver: InnerSolver = closed_form
 

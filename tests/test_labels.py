@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ BAD = {
     "a list of dates": ([np.datetime64("2024-01-01")] * 4, "y holds dates or durations"),
     "durations": (pd.Series(pd.to_timedelta([1, 2, 1, 2], "D")), "y holds dates or durations"),
     "timestamps": (pl.Series([datetime.datetime(2024, 1, 1)] * 4), "y holds dates or durations"),
-    "other objects": ([datetime.date(2024, 1, 1)] * 4, "y: Unknown label type"),
+    "other objects": ([datetime.date(2024, 1, 1)] * 4, "y holds labels of type date: all must be"),
     "mixed": (np.array(["a", 1, "a", 1], dtype=object), "y mixes labels that cannot be compared"),
     "lazy": (pl.DataFrame({"y": NAMES}).lazy(), r"y is a LazyFrame: call its collect\(\) first"),
 }
@@ -146,6 +147,21 @@ def test_a_column_is_taken_and_warned_of(y):
 def test_bytes_are_refused_with_what_to_do(y):
     with pytest.raises(TypeError, match=r"y_val holds labels that are bytes: decode them to str"):
         read_labels(y, 2, None, suffix="_val")
+
+
+@pytest.mark.parametrize(
+    ("y", "types"),
+    [
+        ([datetime.date(2024, 1, day) for day in (1, 2)], "date"),
+        (np.array([True, 1, 0], dtype=object), "bool, int"),
+        ([Decimal(1), Decimal(2)], "Decimal"),
+    ],
+)
+def test_labels_of_other_types_are_refused_by_their_names(y, types):
+    with pytest.raises(
+        TypeError, match=rf"^y holds labels of type {types}: all must be .* \[str\(l"
+    ):
+        read_labels(y, len(y), None)
 
 
 # --- class_factors

@@ -54,6 +54,7 @@ def read_labels(
             f"{name} mixes labels that cannot be compared ({error}): make all of them strings."
         ) from error
     except ValueError as error:
+        _refuse_other_types(labels, name)
         reason = str(error).rstrip(".")
         raise ValueError(
             f"{name}: {reason}. Labels are integers, booleans or strings; for numbers use "
@@ -113,6 +114,16 @@ def _refuse_bytes(labels: np.ndarray, name: str) -> None:
         raise TypeError(
             f"{name} holds labels that are bytes: decode them to strings, by "
             f"np.char.decode({name}) or {name}.str.decode('utf-8')."
+        )
+
+
+def _refuse_other_types(labels: np.ndarray, name: str) -> None:
+    """Say of which types labels are that scikit-learn calls unknown, as dates or enumerations."""
+    types = sorted({type(label).__name__ for label in labels.tolist()})
+    if labels.dtype.kind == "O":
+        raise TypeError(
+            f"{name} holds labels of type {', '.join(types)}: all must be integers, all booleans "
+            f"or all strings. Make them strings, by [str(label) for label in {name}]."
         )
 
 

@@ -137,7 +137,7 @@ def test_shared_classes_whose_groups_were_forgotten_are_said_to_be_a_pool():
 
 def test_shots_that_no_class_can_give_are_said_to_be_fewer():
     with pytest.warns(UserWarning, match="n_shots=8 is more than any class can give"):
-        quick_classifier(n_shots=8).meta_fit(*pool())
+        quick_classifier(n_shots=8, n_ways=4, early_stopping=False).meta_fit(*pool())
 
 
 def test_labels_of_one_group_alone_are_exchangeable():
@@ -556,7 +556,7 @@ def test_new_classes_without_any_weight_are_refused():
 
 def test_a_learning_rate_that_is_too_high_for_a_pool_is_said_to_be():
     with pytest.raises(ValueError, match=r"meta_learning_rate=1\d+\.0 is too high"):
-        quick_classifier(meta_learning_rate=1e10, early_stopping=False).meta_fit(*pool())
+        quick_classifier(meta_learning_rate=1e10, n_ways=4, early_stopping=False).meta_fit(*pool())
 
 
 def test_rows_without_any_weight_are_refused():

@@ -43,6 +43,12 @@ class MetaFittedRegressor(MetaFitted, CMLRegressor):
         return arguments[:-1]
 
 
+class UnjudgedRegressor(MetaFittedRegressor):
+    def made_up(self, n_features, y, columns):
+        """Return no groups to judge by."""
+        return super().made_up(n_features, y, columns)[:3]
+
+
 class SharedClasses(MetaFitted, CMLClassifier):
     def made_up(self, n_features, y, columns):
         """Return groups whose classes are those of y."""
@@ -71,6 +77,15 @@ def rows(rng, n_features, columns):
     return X if columns is None else pd.DataFrame(X, columns=columns), groups
 
 
+# Before `meta_fit` the model says nothing; after it, learning is kept short.
+BRIEF = {
+    "early_stopping": False,
+    "meta_max_iter": 1,
+    "hidden_layer_sizes": (2,),
+    "n_shots": 2,
+    "n_queries": 3,
+    "meta_batch_size": 4,
+}
 ESTIMATORS = {
     "ridge": CMLRegressor(),
     "ridge without standardising": CMLRegressor(standardize=False),
@@ -81,6 +96,10 @@ ESTIMATORS = {
     "meta-fitted to counts": MetaFittedRegressor(**quick(loss="poisson").get_params()),
     "meta-fitted to shared classes": SharedClasses(
         **quick_classifier(early_stopping=False).get_params()
+    ),
+    "networks for each task": UnjudgedRegressor(**quick(model="synaptic", **BRIEF).get_params()),
+    "gains and shifts for each task": UnjudgedRegressor(
+        **quick(model="modulatory", **BRIEF).get_params()
     ),
     # Nothing held out, one kind of task: it learns anew for nearly every check.
     "meta-fitted to exchangeable classes": ExchangeableClasses(

@@ -61,8 +61,16 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         class the same total, over the rows of `meta_fit` for shared classes, of `fit` for others.
         Exchangeable classes have no intercept that could learn such a factor: a dict multiplies
         their odds instead, and may be set between `meta_fit` and `fit`.
-    model : {"head"}, default="head"
-        Which parameters are adapted: the linear head.
+    model : {"head", "synaptic", "modulatory"}, default="head"
+        Which parameters are adapted to a group. "head": the coefficients, as above. "synaptic":
+        every weight of the network, each pulled to a consolidated value with a strength of its own
+        (the complex synapse of [1]_, section 4.1). "modulatory": a gain and a shift of each hidden
+        unit, and the head, on weights that all groups share (the dual system, section 4.2). The
+        latter two predict with the most probable parameters. The mixed model is in the mixture
+        whatever the model. Exchangeable classes have a head alone.
+    strength : {"synapse", "layer", "fixed"}, default="synapse"
+        For what there is a learned strength of its own: for each of a group's parameters, for each
+        block of them, or for none, so that all stay as they start. Not read by ``model="head"``.
     hidden_layer_sizes : array-like of int, default=(32,)
         Sizes of the hidden layers whose last is added to the inputs as features. With ``()`` and
         ``meta_max_iter=0`` the model is the generalised linear mixed model. Exchangeable classes

@@ -43,8 +43,17 @@ class CMLRegressor(RegressorMixin, BaseCML):
 
     Parameters
     ----------
-    model : {"head"}, default="head"
-        Which parameters are adapted to a group: the linear head.
+    model : {"head", "synaptic", "modulatory"}, default="head"
+        Which parameters are adapted to a group. "head": the coefficients, as above. "synaptic":
+        every weight of the network, each pulled to a consolidated value with a strength of its own
+        (the complex synapse of [1]_, section 4.1). "modulatory": a gain and a shift of each hidden
+        unit, and the head, on weights that all groups share (the dual system, section 4.2). The
+        latter two find the most probable parameters; the scatter of numbers about the prediction is
+        a power of the number of rows, learned from errors. The linear mixed model is in the mixture
+        whatever the model.
+    strength : {"synapse", "layer", "fixed"}, default="synapse"
+        For what there is a learned strength of its own: for each of a group's parameters, for each
+        block of them, or for none, so that all stay as they start. Not read by ``model="head"``.
     loss : {"squared_error", "poisson"}, default="squared_error"
         "poisson" is for counts: y is zero or more, its logarithmic mean is linear in the features,
         and predictions are means; there is one output. With unequal exposure, y is the count
@@ -86,7 +95,7 @@ class CMLRegressor(RegressorMixin, BaseCML):
         which every nudged problem has a minimum.
     meta_loss : {"auto", "log_predictive", "loss"}, default="auto"
         What the network is judged by on query rows: negative log predictive density, which is
-        "auto" for the squared error and for it alone, or the loss itself.
+        "auto" for the squared error of ``model="head"`` alone, or the loss itself.
     n_shots : int, (int, int) or None, default=None
         Support rows of an episode, or their lowest and highest number; None draws from 1 to 8.
         Groups with fewer rows give all but one.
@@ -130,9 +139,12 @@ class CMLRegressor(RegressorMixin, BaseCML):
         Learned arrays, in standardised units: ``"mixed_model"`` and, unless they weigh nothing,
         ``"networks"``, ``"pooled"`` and ``"pooled_networks"``, ridge regressions on all rows and
         the inputs or the networks' features (omega, factor, noise and the networks' weights,
-        stacked over networks). ``"weights"`` and ``"prior_weights"``, of shape (4, n_outputs), are
-        the shares of pooled, pooled_networks, mixed_model and networks for groups with rows and
-        without.
+        stacked over networks). With another model than "head", ``"networks"`` has omega, the
+        consolidated value of each parameter (layer by layer, the head last), ``"log_strength"``,
+        ``"log_scatter"`` (the logarithm of the scatter without rows, and the power) and, if weights
+        are shared, these: ``"weight_0"``, ... with biases in the first row. ``"weights"`` and
+        ``"prior_weights"``, of shape (4, n_outputs), are the shares of pooled, pooled_networks,
+        mixed_model and networks for groups with rows and without.
     meta_gain_ : dict of str to float, or None
         Root mean squared error on held-out groups, in standard deviations of y, of ``"pooled"``
         ridge, of ``"per_task"`` ridge, of the ``"mixed_model"`` (which is the pooled one where

@@ -40,6 +40,9 @@ STRENGTHS = ("fixed", "layer", "synapse")
 START_STRENGTH = 1.0
 # Of numbers without noise (outputs are standardised) no density is infinite.
 SCATTER_FLOOR = 1e-7
+# Variance of the logarithm of one and the number of rows, below which errors do not say what more
+# rows buy: with n_shots=3 it is rounding, or the luck of a few short tasks.
+LEAST_SPREAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,9 @@ class ProximalProblem:
         spread = np.average((x - centre) ** 2, weights=weight)
         for output, y in enumerate(level):
             mean = np.average(y, weights=weight)
-            lean = np.average((x - centre) * (y - mean), weights=weight) / (spread + (spread == 0))
-            power = min(lean, 0.0)  # more rows never make a prediction worse
+            lean = np.average((x - centre) * (y - mean), weights=weight)
+            # More rows never make a prediction worse.
+            power = min(lean / spread, 0.0) if spread > LEAST_SPREAD else 0.0
             theta["log_scatter"][output] = mean - power * centre, power
 
     def scatter(

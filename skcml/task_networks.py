@@ -17,6 +17,7 @@ import numpy as np
 from skcml.episodes import Episode, TaskRows, padded_chunks
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.proximal import ProximalProblem
+from skcml.problems.scatter import scatter_of
 from skcml.solvers.base import InnerSolver
 
 
@@ -123,13 +124,10 @@ class NetworkPosterior:
         mean = np.stack([problem.cost.mean(part[:, None])[:, 0] for part in eta])
         if not variance:
             return mean, None
+        if not problem.cost.is_gaussian:
+            return mean, problem.cost.variance(mean)
         n_rows = self.n_rows[codes]
-        return mean, np.stack(
-            [
-                problem.scatter(member, part, n_rows)
-                for member, part in zip(members, mean, strict=True)
-            ]
-        )
+        return mean, np.stack([scatter_of(member["log_scatter"], n_rows) for member in members])
 
 
 def _supports(tasks: TaskRows) -> Iterator[tuple[np.ndarray, Episode]]:

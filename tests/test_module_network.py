@@ -171,7 +171,7 @@ def test_derivatives_are_those_of_the_built_in_network(layer):
 def test_interfaces():
     network = ModuleNetwork(perceptron(), 2, input_shape=(N_INPUTS,))
     assert_follows(network, TaskNetwork)
-    out, tape = network.forward(torch.zeros(1, 61).double(), {}, torch.ones(1, 2, 3).double())
+    out, tape = network.forward(torch.zeros(1, 59).double(), {}, torch.ones(1, 2, 3).double())
     fast, slow = network.pull(tape, torch.ones(1, 2, 1, 2).double())
     assert out.shape == (1, 2, 2)
     assert_follows(fast, Jacobian)

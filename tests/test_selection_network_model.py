@@ -129,15 +129,6 @@ def test_calibration_finds_the_power_law_of_the_scatter(kind):
     assert_allclose(theta["log_scatter"], np.column_stack([level, power]), atol=1e-6)
 
 
-@pytest.mark.parametrize("n_rows", [np.full(10, 3.0), 3 - 0.03 * np.arange(10)])
-def test_tasks_of_nearly_as_many_rows_do_not_say_what_more_would_buy(n_rows):
-    _, _, problem, theta = started("synaptic")
-    errors = np.exp(np.random.default_rng(0).normal(size=(2, 10)))
-    problem.write_scatter(theta, n_rows, errors, np.full(10, 12.0))
-    assert_allclose(theta["log_scatter"][:, 0], np.log(errors).mean(1))
-    assert_array_equal(theta["log_scatter"][:, 1], 0.0)
-
-
 def test_what_has_no_noise_needs_no_calibration_and_draws_no_episode():
     family = ClassesOrCounts(Poisson())
     model, options, problem, theta = started("synaptic", family=family)

@@ -128,9 +128,11 @@ class ModuleNetwork:
 
         params, start = dict(slow), 0
         for name, shape in self.fast.items():
-            size = int(np.prod(shape))
-            params[name] = phi[start : start + size].reshape(shape)
-            start += size
+            # The head has what is left, for as many outputs as that is.
+            stop = len(phi) if name == "head" else start + int(np.prod(shape))
+            shape = (shape[0], -1) if name == "head" else shape
+            params[name] = phi[start:stop].reshape(shape)
+            start = stop
         roles = None
         if self.n_statistics:
             from skcml.problems.task_norm import Roles

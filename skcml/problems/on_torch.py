@@ -132,6 +132,12 @@ class OnTorch:
         curve: Curve = self.problem.curvature_inverse(phi, *batch, beta)
         return curve
 
+    def probabilities(
+        self, phi: Array, theta: Mapping[str, Array], batch: TorchBatch
+    ) -> np.ndarray:
+        """Return the predictive mean of query rows, (n_outputs, n_tasks, n_query), in numpy."""
+        return to_numpy(self.problem.probabilities(phi, *batch)).astype(np.float64, copy=False)
+
     def statistics(self, phi: Array, theta: Mapping[str, Array], batch: TorchBatch) -> np.ndarray:
         """Return what a task's network must know of the support rows, (n_tasks, n_statistics)."""
         return to_numpy(self.problem.statistics(phi, *batch))

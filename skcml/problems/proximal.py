@@ -38,11 +38,6 @@ STRENGTHS = ("fixed", "layer", "synapse")
 # Strength at the start. Outputs are standardised and a row costs half its squared error, so that
 # a parameter moves by one against the wish of a row's full standard deviation.
 START_STRENGTH = 1.0
-# Of numbers without noise (outputs are standardised) no density is infinite.
-SCATTER_FLOOR = 1e-7
-# Variance of the logarithm of one and the number of rows, below which errors do not say what more
-# rows buy: with n_shots=3 it is rounding, or the luck of a few short tasks.
-LEAST_SPREAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -59,11 +54,16 @@ class ProximalProblem:
     strength : {"fixed", "layer", "synapse"}
         Whether strengths stay as they start, are learned for each block of parameters, or for each
         parameter.
+    is_tied : bool, default=False
+        Whether all outputs have the same consolidated head, as classes do that are new in every
+        task: then a network of one output stands for any number, and that of a task's outputs is
+        read off y, or off phi.
     """
 
     network: TaskNetwork
     cost: Cost
     strength: str = "synapse"
+    is_tied: bool = False
     is_quadratic: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = True
 
@@ -84,6 +84,16 @@ class ProximalProblem:
         if self.strength == "synapse":
             return np.arange(sum(sizes))
         return np.repeat(np.arange(len(sizes)), sizes)
+
+    def _spread(self, n_params: int) -> np.ndarray:
+        """Return which entry of omega is whose: (n_params,) indices."""
+        n_shared = len(self.block)
+        if not self.is_tied:
+            return np.arange(n_shared)
+        width, _ = self.network.fast["head"]
+        n_hidden = n_shared - width
+        head = np.repeat(np.arange(n_hidden, n_shared), (n_params - n_hidden) // width)
+        return np.concatenate([np.arange(n_hidden), head])
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -114,49 +124,6 @@ class ProximalProblem:
                 total = np.bincount(mine - mine[0], logs) / np.bincount(mine - mine[0])
                 theta["log_strength"][mine[0] : mine[-1] + 1] = total
 
-    def write_scatter(
-        self,
-        theta: Mapping[str, Array],
-        n_rows: np.ndarray,
-        squares: np.ndarray,
-        weight: np.ndarray,
-    ) -> None:
-        """Fit the mean squared error as a power of one and the number of rows adapted to.
-
-        Parameters
-        ----------
-        theta : mapping of str to array
-            ``"log_scatter"``, its logarithm without rows and that power, is written.
-        n_rows, weight : ndarray of shape (n_episodes,)
-        squares : ndarray of shape (n_outputs, n_episodes)
-        """
-        x, level = np.log1p(n_rows), np.log(np.maximum(squares, SCATTER_FLOOR))
-        centre = np.average(x, weights=weight)
-        spread = np.average((x - centre) ** 2, weights=weight)
-        for output, y in enumerate(level):
-            mean = np.average(y, weights=weight)
-            lean = np.average((x - centre) * (y - mean), weights=weight)
-            # More rows never make a prediction worse.
-            power = min(lean / spread, 0.0) if spread > LEAST_SPREAD else 0.0
-            theta["log_scatter"][output] = mean - power * centre, power
-
-    def scatter(
-        self, theta: Mapping[str, Array], mean: np.ndarray, n_rows: np.ndarray
-    ) -> np.ndarray:
-        """Return the variance of y about its predictive mean, of the mean's shape.
-
-        Parameters
-        ----------
-        theta : mapping of str to array
-        mean : ndarray of shape (n_outputs, n_rows)
-        n_rows : ndarray of shape (n_rows,)
-            Total weight of the rows that a row's task was adapted to.
-        """
-        if not self.cost.is_gaussian:
-            return self.cost.variance(mean)
-        level, power = theta["log_scatter"][:, 0, None], theta["log_scatter"][:, 1, None]
-        return np.exp(level + power * np.log1p(n_rows))
-
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> Episode:
         """Return the episode with weights of query rows that make their sum a mean."""
         return replace(episode, w_query=mean_weights(episode.w_query, self.cost))
@@ -171,7 +138,11 @@ class ProximalProblem:
 
     def start(self, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return omega for every task."""
-        return namespace(theta["omega"]).tile(theta["omega"], (1, len(batch.w_query), 1))
+        n_params = len(self.block)
+        if self.is_tied:
+            n_params += self.network.fast["head"][0] * (len(batch.y_query) - 1)
+        omega, _ = self.common(theta, n_params)
+        return namespace(omega).tile(omega, (1, len(batch.w_query), 1))
 
     def augmented(
         self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
@@ -181,8 +152,8 @@ class ProximalProblem:
         eta, tape = self._eta(phi, theta, rows)
         fast, _ = self.network.pull(tape, self._slope(rows, eta))
         value = (rows.weight * self.cost.nll(rows.y, eta)).sum(-1) + self._prior(phi, theta)
-        moved = self.strengths(theta) * (phi - theta["omega"])
-        return value, fast.transposed()[None] + moved
+        omega, strength = self.common(theta, phi.shape[-1])
+        return value, fast.transposed()[None] + strength * (phi - omega)
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return dL/dphi."""
@@ -208,7 +179,7 @@ class ProximalProblem:
         :math:`\Lambda^{-1} - \Lambda^{-1} B^\top (S + B \Lambda^{-1} B^\top)^{-1} B \Lambda^{-1}`.
         """
         roots, signs = self._roots(phi, theta, self._augmented(batch, beta))
-        strength = self.strengths(theta)
+        _, strength = self.common(theta, phi.shape[-1])
         if signs.shape[1] <= strength.shape[0]:
             gram = roots.gram(strength**-0.5)
             eye = identity_like(gram, gram.shape[-1])
@@ -228,26 +199,35 @@ class ProximalProblem:
 
     def solve_prior(self, direction: Array, theta: Mapping[str, Array]) -> Array:
         """Divide by the strengths."""
-        return direction / self.strengths(theta)
+        return direction / self.common(theta, direction.shape[-1])[1]
 
     def strengths(self, theta: Mapping[str, Array]) -> Array:
-        """Return lambda of each parameter, of shape (n_params,)."""
+        """Return lambda of each entry of omega."""
         return namespace(theta["omega"]).exp(theta["log_strength"])[self.block]
+
+    def common(self, theta: Mapping[str, Array], n_params: int) -> tuple[Array, Array]:
+        """Return omega and lambda of each parameter of a task, of shape (n_params,)."""
+        omega, strength = theta["omega"], self.strengths(theta)
+        if not self.is_tied:
+            return omega, strength
+        spread = self._spread(n_params)
+        return omega[spread], strength[spread]
 
     def theta_grad(
         self, terms: Sequence[Term], theta: Mapping[str, Array], batch: Episode
     ) -> MetaParams:
         """Return the theta-gradient of the weighted sum of energies and losses."""
         grad = MetaParams(self.shapes)
-        strength = self.strengths(theta)
         for phi, coefficient, _ in terms:
             if coefficient is not None:
-                moved = to_numpy(phi[0] - theta["omega"])
-                pulled = to_numpy(coefficient)[:, None] * to_numpy(strength) * moved
-                grad["omega"][...] -= pulled.sum(0)
+                spread = self._spread(phi.shape[-1])
+                omega, strength = (to_numpy(a) for a in self.common(theta, len(spread)))
+                moved = to_numpy(phi[0]) - omega
+                pulled = to_numpy(coefficient)[:, None] * strength * moved
+                grad["omega"][...] -= np.bincount(spread, pulled.sum(0))
                 if self.strength != "fixed":
                     local = 0.5 * (pulled * moved).sum(0)
-                    grad["log_strength"][...] += np.bincount(self.block, local)
+                    grad["log_strength"][...] += np.bincount(self.block[spread], local)
         if self.network.slow:
             self._add_slow([(t.phi, t.energy) for t in terms], theta, self._support(batch), grad)
             self._add_slow([(t.phi, t.loss) for t in terms], theta, self._query(batch), grad)
@@ -268,6 +248,10 @@ class ProximalProblem:
         """
         out, _ = self.network.forward(phi[0], theta, x, statistics)
         return namespace(out).moveaxis(out, -1, 0)
+
+    def probabilities(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
+        """Return the predictive mean of query rows, of shape (n_outputs, n_tasks, n_query)."""
+        return self.cost.mean(self._eta(phi, theta, self._query(batch))[0])
 
     def statistics(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return what `outputs` must know of the support rows, (n_tasks, n_statistics)."""
@@ -308,7 +292,8 @@ class ProximalProblem:
         return (rows.weight * self.cost.nll(rows.y, self._eta(phi, theta, rows)[0])).sum(-1)
 
     def _prior(self, phi: Array, theta: Mapping[str, Array]) -> Array:
-        return 0.5 * (self.strengths(theta) * (phi[0] - theta["omega"]) ** 2).sum(-1)
+        omega, strength = self.common(theta, phi.shape[-1])
+        return 0.5 * (strength * (phi[0] - omega) ** 2).sum(-1)
 
     def _slope(self, rows: Rows, eta: Array) -> Array:
         """Return the derivative of the rows' costs by the outputs, (n_tasks, n_rows, 1, O)."""

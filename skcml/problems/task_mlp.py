@@ -244,11 +244,12 @@ class TaskMLP:
         return phi[:, :0]
 
     def _parts(self, phi: Array) -> dict[str, Array]:
-        """Return phi by name, each with a leading axis of tasks."""
+        """Return phi by name, each with a leading axis of tasks; the head has what is left."""
         parts, start = {}, 0
         for name, (n_in, n_out) in self.fast.items():
-            parts[name] = phi[:, start : start + n_in * n_out].reshape(-1, n_in, n_out)
-            start += n_in * n_out
+            stop = phi.shape[1] if name == "head" else start + n_in * n_out
+            parts[name] = phi[:, start:stop].reshape(-1, n_in, (stop - start) // n_in)
+            start = stop
         return parts
 
 

@@ -12,6 +12,7 @@ from skcml.episodes import Episode, TaskRows
 from skcml.likelihoods import SquaredError
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.proximal import ProximalProblem
+from skcml.problems.scatter import fit_scatter
 from skcml.problems.task_mlp import Layer, TaskMLP
 from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
@@ -87,7 +88,9 @@ class NetworkModel:
             rows.append(np.average(episode.w_support.sum(1)))
             squares.append(((episode.y_query[:, real] - mean) ** 2 * share).sum(-1))
             weights.append(len(total))
-        problem.write_scatter(theta, np.array(rows), np.array(squares).T, np.array(weights))
+        theta["log_scatter"][...] = fit_scatter(
+            np.array(rows), np.array(squares).T, np.array(weights)
+        )
 
     def densities(
         self,

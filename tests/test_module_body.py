@@ -8,9 +8,9 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
-from skcml.likelihoods import Categorical
+from skcml.likelihoods import Categorical, Poisson
 from skcml.problems.context import Context
-from skcml.problems.features import Body
+from skcml.problems.features import Body, row_context
 from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import HeadProblem
 from skcml.problems.meta_params import MetaParams
@@ -165,6 +165,15 @@ def test_a_body_without_batch_normalisation_keeps_nothing():
     theta = MetaParams(body.shapes)
     episode = episode_of()
     assert body.statistics(theta, episode.x_support, episode.w_support).shape == (3, 0)
+
+
+def test_an_exposure_counts_as_one_row_and_padding_as_none():
+    weight, query = np.array([[2.0, 0.5, 0.0]]), np.array([[0.3, 0.0]])
+    found = row_context(weight, query, Poisson())
+    assert found.x is None
+    assert (found.weight == [[1, 1, 0]]).all()
+    assert (found.query == [[1, 0]]).all()
+    assert (row_context(weight, query, None).weight == weight).all()
 
 
 def test_rows_without_a_support_are_finite():

@@ -46,6 +46,7 @@ bench: .venv
 	$(BIN)/python -m benchmarks.sinusoid.run --seconds 20 60
 	$(BIN)/python -m benchmarks.speed.run
 	$(BIN)/python -m benchmarks.speed.classes
+	$(BIN)/python -m benchmarks.speed.meta_step
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png

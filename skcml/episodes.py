@@ -170,36 +170,37 @@ class EpisodeSampler:
         """Draw the next batch of tasks and split each."""
         if len(self._queue) < self.batch_size:
             self._queue = np.concatenate([self._queue, self.rng.permutation(self.tasks.n_tasks)])
-        chosen, self._queue = np.split(self._queue, [self.batch_size])
+        chosen, self._queue = self._queue[: self.batch_size], self._queue[self.batch_size :]
         n_shots = int(self.rng.integers(self.n_shots[0], self.n_shots[1] + 1))
         return self.split(chosen, n_shots)
 
     def split(self, chosen: np.ndarray, n_shots: int) -> Episode:
         """Split the chosen tasks into ``n_shots`` support rows and query rows."""
-        sizes = self.tasks.sizes[chosen]
+        starts = self.tasks.starts[chosen]
+        sizes = self.tasks.starts[chosen + 1] - starts
         position = np.arange(sizes.max())
         real = position < sizes[:, None]
         if self.support == "random":
             key = np.where(real, self.rng.random(real.shape), np.inf)
-            order = np.argsort(key, axis=1)
+            order = starts[:, None] + key.argsort(axis=1)
         else:
-            order = np.broadcast_to(position, real.shape)
+            order = starts[:, None] + position
         n_support = np.minimum(n_shots, sizes - 1)
         n_query = sizes - n_support
         if self.n_queries is not None:
             n_query = np.minimum(n_query, self.n_queries)
-        support = self._take(chosen, order, np.zeros_like(n_support), n_support)
-        query = self._take(chosen, order, n_support, n_query)
+        support = self._take(order, np.zeros_like(n_support), n_support)
+        query = self._take(order, n_support, n_query)
         return Episode(*support, *query)
 
     def _take(
-        self, chosen: np.ndarray, order: np.ndarray, first: np.ndarray, count: np.ndarray
+        self, order: np.ndarray, first: np.ndarray, count: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gather rows ``first`` to ``first + count`` of each task's order, padded."""
         position = np.arange(count.max())
         mask = position < count[:, None]
         place = np.where(mask, first[:, None] + position, 0)
-        rows = self.tasks.starts[chosen][:, None] + np.take_along_axis(order, place, axis=1)
+        rows = order[np.arange(len(order))[:, None], place]
         # Padded places repeat a real row with weight zero, so that their features stay finite.
         weight = self.tasks.weight[rows] * mask
-        return self.tasks.X[rows], np.moveaxis(self.tasks.y[rows], -1, 0), weight
+        return self.tasks.X[rows], self.tasks.y[rows].transpose(2, 0, 1), weight

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from skcml.arrays import keep_freed_memory
 from skcml.episodes import EpisodeSampler
 from skcml.problems.base import InnerProblem
 from skcml.problems.meta_params import MetaParams
@@ -118,11 +119,9 @@ def meta_train(
     theta : MetaParams
     history : History
     """
-    import torch
-
+    keep_freed_memory()
     start, theta = theta, theta.copy()
-    vector = torch.from_numpy(theta.vector)
-    optimizer = torch.optim.Adam([vector], lr=options.learning_rate)
+    optimizer = _Adam(len(theta.vector))
     history = History()
     best = _Best(theta, options)
     if validate is not None:
@@ -137,9 +136,7 @@ def meta_train(
         pull = 2 * options.anchor * (theta.vector - start.vector)
         descent = gradient.theta.vector / scale + pull
         if np.isfinite(gradient.loss) and np.isfinite(descent).all():
-            optimizer.param_groups[0]["lr"] = learning_rate(step, options)
-            vector.grad = torch.from_numpy(descent)
-            optimizer.step()
+            optimizer.descend(theta.vector, descent, learning_rate(step, options))
         else:
             history.n_skipped += 1
         history.loss.append(gradient.loss)
@@ -164,6 +161,38 @@ def learning_rate(step: int, options: OuterOptions) -> float:
     """Return the learning rate of a step, counted from one: a cosine from its start to zero."""
     done = min((step - 1) / max(options.max_iter, 1), 1.0)
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class _Adam:
+    """Adam (Kingma and Ba, ICLR 2015, algorithm 1) on one flat vector.
+
+    On a few thousand numbers a step of torch's is mostly bookkeeping: a fifth of a meta-step.
+    """
+
+    decay, square_decay, tiny = 0.9, 0.999, 1e-8
+
+    def __init__(self, size: int) -> None:
+        self.mean, self.square = np.zeros(size), np.zeros(size)
+        self.n_steps = 0
+
+    def descend(self, vector: np.ndarray, gradient: np.ndarray, rate: float) -> None:
+        """Take one step, in place."""
+        self.n_steps += 1
+        # In place: what a step allocates, it also has to fetch from memory.
+        change = gradient - self.mean
+        change *= 1 - self.decay
+        self.mean += change
+        np.square(gradient, out=change)
+        change -= self.square
+        change *= 1 - self.square_decay
+        self.square += change
+        # Both averages start at zero, and are divided by what of their weights is used up.
+        root = np.sqrt(self.square, out=change)
+        root *= (1 - self.square_decay**self.n_steps) ** -0.5
+        root += self.tiny
+        move = np.divide(self.mean, root, out=change)
+        move *= rate / (1 - self.decay**self.n_steps)
+        vector -= move
 
 
 class _Best:

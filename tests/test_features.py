@@ -11,7 +11,6 @@ from skcml.problems.mlp import MLPBody
 from tests.builders import BODIES, head_problem, random_episode, random_theta, tensors
 
 EACH = pytest.mark.parametrize("hidden", BODIES)
-PARTS = ("a_support", "a_query", "mean_support", "mean_query")
 
 
 def case(hidden, n_outputs=2, **options):
@@ -69,15 +68,24 @@ def test_the_way_back_is_torchs_gradient(hidden):
     head, theta, episode = case(hidden)
     rng = np.random.default_rng(3)
     found = head.features(theta, episode)
-    weights = {name: rng.normal(size=getattr(found, name).shape) for name in PARTS}
+    # any weights of a = Lambda'z, and of the predictors at three u
+    phases = rng.normal(size=(2, 4, 3, head.factor_mask.shape[1]))
+    whitened, pulls = {}, {}
+    for part in ("support", "query"):
+        whitened[part] = rng.normal(size=getattr(found, f"a_{part}").shape)
+        pulls[part] = rng.normal(size=(*whitened[part].shape[:-1], 3))
     graph = tensors(theta)
     like = type(episode)(*(torch.tensor(part) for part in vars(episode).values()))
-    rows = head.features(graph, like)
-    sum((torch.tensor(weights[name]) * getattr(rows, name)).sum() for name in PARTS).backward()
+    rows, total = head.features(graph, like), 0.0
+    for part in whitened:
+        a, mean = getattr(rows, f"a_{part}"), getattr(rows, f"mean_{part}")
+        predictor = mean[..., None] + a @ torch.tensor(phases).mT
+        total = total + (torch.tensor(whitened[part]) * a).sum()
+        total = total + (torch.tensor(pulls[part]) * predictor).sum()
+    total.backward()
     grad = MetaParams(head.shapes)
-    support = RowCotangents(weights["mean_support"], weights["a_support"])
-    query = RowCotangents(weights["mean_query"], weights["a_query"])
-    head.backward(theta, found, support, query, grad)
+    support, query = (RowCotangents(pulls[part], whitened[part]) for part in whitened)
+    head.backward(theta, found, phases, support, query, grad)
     for name in theta:
         exact = graph[name].grad.numpy()
         if name == "factor":

@@ -105,14 +105,14 @@ class RowCotangents(NamedTuple):
 
     Attributes
     ----------
-    mean : array of shape (n_outputs, n_tasks, n_rows)
-        With respect to the prior mean z'omega of each row.
-    whitened : array of shape (n_outputs, n_tasks, n_rows, P)
-        With respect to a = Lambda'z.
+    pulls : array of shape (n_outputs, n_tasks, n_rows, n_phases)
+        With respect to a row's linear predictor z'(omega + Lambda u), at each of some u.
+    whitened : array of shape (n_outputs, n_tasks, n_rows, P), or None
+        With respect to a = Lambda'z, beyond what the predictors say.
     """
 
-    mean: Array
-    whitened: Array
+    pulls: Array
+    whitened: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class LinearHead:
             context = row_context(episode.w_support, episode.w_query, self.likelihood)
         z, tape = self.body.forward(theta, x, context)
         whitened = z @ theta["factor"]
-        mean = (z @ theta["omega"][..., None])[..., 0]
+        mean = theta["omega"] @ z.mT
         support, query = (self.n_outputs, n_tasks, n_support), (self.n_outputs, n_tasks, n_query)
         # Every length by its name: an episode may have no support row.
         return Features(
@@ -201,23 +201,73 @@ class LinearHead:
         self,
         theta: Mapping[str, Array],
         features: Features,
+        phases: Array,
         support: RowCotangents,
         query: RowCotangents,
         grad: MetaParams,
     ) -> None:
-        """Write what the rows' derivatives mean for head and body into ``grad``."""
-        n_outputs, _, n_columns = theta["factor"].shape
-        z = features.z
-        xp = namespace(z)
-        g_mean = xp.concatenate([c.mean.reshape(n_outputs, -1) for c in (support, query)], axis=1)
-        g_whitened = xp.concatenate(
-            [c.whitened.reshape(n_outputs, -1, n_columns) for c in (support, query)], axis=1
-        )
-        grad["omega"][...] = to_numpy(g_mean @ z)
-        grad["factor"][...] = to_numpy(z.mT @ g_whitened) * self.factor_mask
+        """Write what the rows' derivatives mean for head and body into ``grad``.
+
+        A derivative in the predictor is a residual, and that in theta a residual times a feature:
+        rows meet the few phases of their task, never the square matrix Lambda.
+
+        Parameters
+        ----------
+        theta : mapping of str to array
+        features : Features
+        phases : array of shape (n_outputs, n_tasks, n_phases, P)
+            The u of the predictors.
+        support, query : RowCotangents
+        grad : MetaParams
+        """
+        factor, omega = theta["factor"], theta["omega"]
+        parts = tuple(zip(_split_rows(features), (support, query), strict=True))
+        pulled = sum(cotangents.pulls.mT @ z for z, cotangents in parts)
+        flat = phases.reshape(len(omega), -1, factor.shape[-1])
+        g_factor = pulled.reshape(len(omega), -1, omega.shape[-1]).mT @ flat
+        for z, cotangents in parts:
+            if cotangents.whitened is not None:
+                g_factor = g_factor + _flat_rows(z).mT @ _flat_rows(cotangents.whitened)
+        grad["omega"][...] = to_numpy(pulled.sum((1, 2)))
+        grad["factor"][...] = to_numpy(g_factor) * self.factor_mask
         if self.body.shapes:
-            g_z = g_whitened @ theta["factor"].mT + g_mean[..., None] * theta["omega"][:, None]
-            self.body.backward(theta, features.tape, g_z.sum(0), grad)
+            coefficients = (flat @ factor.mT + omega[:, None]).reshape(pulled.shape)
+            g_z = [_row_features(coefficients, factor, cotangents) for _, cotangents in parts]
+            self.body.backward(theta, features.tape, namespace(g_z[0]).concatenate(g_z), grad)
+
+
+def _split_rows(features: Features) -> tuple[Array, Array]:
+    """Return the features of support and query, (n_tasks, S or Q, K)."""
+    n_tasks, n_support = features.w_support.shape
+    n_query, n_features = features.w_query.shape[1], features.z.shape[-1]
+    cut = n_tasks * n_support
+    return (
+        features.z[:cut].reshape(n_tasks, n_support, n_features),
+        features.z[cut:].reshape(n_tasks, n_query, n_features),
+    )
+
+
+def _flat_rows(array: Array) -> Array:
+    """Return rows of all tasks side by side."""
+    n_tasks, n_rows, n_columns = array.shape[-3:]
+    return array.reshape(*array.shape[:-3], n_tasks * n_rows, n_columns)
+
+
+def _row_features(coefficients: Array, factor: Array, cotangents: RowCotangents) -> Array:
+    """Return the derivative in the features of each row, (n_rows of all tasks, K).
+
+    ``coefficients``, of shape (n_outputs, n_tasks, n_phases, K), are those of the predictors.
+    """
+    n_outputs, n_tasks, n_phases, n_features = coefficients.shape
+    n_rows = cotangents.pulls.shape[2]
+    # Outputs lie beside phases, so that the product sums over both.
+    beside = cotangents.pulls.swapaxes(0, 1).swapaxes(1, 2)
+    beside = beside.reshape(n_tasks, n_rows, n_outputs * n_phases)
+    below = coefficients.swapaxes(0, 1).reshape(n_tasks, n_outputs * n_phases, n_features)
+    g_z = _flat_rows(beside @ below)
+    if cotangents.whitened is not None:
+        g_z = g_z + (_flat_rows(cotangents.whitened) @ factor.mT).sum(0)
+    return g_z
 
 
 def mean_weights(w_query: Array, cost: Cost | None) -> Array:

@@ -130,35 +130,31 @@ class GLMHeadProblem(LinearHead):
     ) -> MetaParams:
         """Return the theta-gradient of the weighted sum: residual times feature, summed."""
         grad = MetaParams(self.shapes)
-        energies = [(t.phi, t.energy) for t in terms if t.energy is not None]
-        losses = [(t.phi, t.loss) for t in terms if t.loss is not None]
-        self.backward(
-            theta,
-            batch,
-            self._cotangents(
-                energies, batch.a_support, batch.mean_support, batch.y_support, batch.w_support
-            ),
-            self._cotangents(losses, batch.a_query, batch.mean_query, batch.y_query, batch.w_query),
-            grad,
+        phases = np.stack([term.phi for term in terms], -2)
+        support = self._pulls(
+            [(t.phi, t.energy) for t in terms],
+            (batch.a_support, batch.mean_support, batch.y_support, batch.w_support),
         )
+        query = self._pulls(
+            [(t.phi, t.loss) for t in terms],
+            (batch.a_query, batch.mean_query, batch.y_query, batch.w_query),
+        )
+        self.backward(theta, batch, phases, support, query, grad)
         return grad
 
-    def _cotangents(
+    def _pulls(
         self,
-        phases: Sequence[tuple[Array, Array]],
-        a: Array,
-        prior: Array,
-        y: Array,
-        weight: Array,
+        phases: Sequence[tuple[Array, Array | None]],
+        rows: tuple[Array, Array, Array, Array],
     ) -> RowCotangents:
-        """Differentiate the sum over phases of ``c * weight * nll``."""
-        mean, whitened = 0.0 * prior, 0.0 * a
-        for phi, coefficient in phases:
-            residual = self.likelihood.mean(_eta(phi, a, prior)) - y
-            pull = coefficient[:, None] * weight * residual
-            mean += pull
-            whitened += pull[..., None] * phi[..., None, :]
-        return RowCotangents(mean, whitened)
+        """Differentiate the sum over phases of ``c * weight * nll``; ``rows`` are a, m, y, w."""
+        a, prior, y, weight = rows
+        pulls = np.zeros((*prior.shape, len(phases)))
+        for i, (phi, coefficient) in enumerate(phases):
+            if coefficient is not None:
+                residual = self.likelihood.mean(_eta(phi, a, prior)) - y
+                pulls[..., i] = coefficient[:, None] * weight * residual
+        return RowCotangents(pulls)
 
 
 def _eta(phi: Array, a: Array, prior: Array) -> Array:

@@ -194,53 +194,57 @@ class HeadProblem(LinearHead):
     ) -> MetaParams:
         """Return the theta-gradient of the weighted sum: residual times feature, summed."""
         grad = MetaParams(self.shapes)
-        support, query, noise = self._cotangents(terms, batch)
+        phases = namespace(batch.z).stack([term.phi for term in terms], -2)
+        support, query, noise = self._cotangents(terms, phases, batch)
         grad["log_noise"][...] = to_numpy(2 * (batch.noise[:, 0, 0] - self.noise_floor) * noise)
-        self.backward(theta, batch, support, query, grad)
+        self.backward(theta, batch, phases, support, query, grad)
         return grad
 
     def _cotangents(
-        self, terms: Sequence[Term], batch: HeadBatch
+        self, terms: Sequence[Term], phases: Array, batch: HeadBatch
     ) -> tuple[RowCotangents, RowCotangents, Array]:
         """Return the derivatives with respect to support rows, query rows and noise variance."""
-        energies = [(t.phi, t.energy) for t in terms if t.energy is not None]
-        losses = [(t.phi, t.loss) for t in terms if t.loss is not None]
+        energies = _coefficients([term.energy for term in terms], phases)
+        losses = _coefficients([term.loss for term in terms], phases)
         precision = batch.w_support / batch.noise
-        support, squares = _misfit_cotangents(energies, batch.a_support, batch.r_support, precision)
-        noise = -0.5 * (batch.w_support / batch.noise**2 * squares).sum((1, 2))
+        pulls, products = _misfit_pulls(
+            phases, energies, batch.a_support, batch.r_support, precision
+        )
+        noise = 0.5 * products.sum((1, 2, 3)) / batch.noise[:, 0, 0]
+        support = RowCotangents(pulls)
         precision = batch.w_query / batch.v_query
-        query, squares = _misfit_cotangents(losses, batch.a_query, batch.r_query, precision)
-        if self.meta_loss == "loss" or not losses:
+        pulls, products = _misfit_pulls(phases, losses, batch.a_query, batch.r_query, precision)
+        query = RowCotangents(pulls)
+        if self.meta_loss == "loss" or all(term.loss is None for term in terms):
             return support, query, noise
         # The direct term: dv = dsigma2 + 2 b.da - b.dH b, with b = H^-1 a and H = I + A'DA.
-        total = sum(coefficient for _, coefficient in losses)[:, None]
-        kappa = 0.5 * precision * (total - squares / batch.v_query)
+        kappa = 0.5 * (precision * losses.sum(-1)[:, None] + products.sum(-1) / batch.v_query)
         moved = batch.a_support @ batch.b_query.mT
         weighted = (batch.w_support / batch.noise)[..., None] * moved * kappa[..., None, :]
-        query.whitened[...] += 2 * kappa[..., None] * batch.b_query
-        support.whitened[...] -= 2 * weighted @ batch.b_query
         noise = noise + kappa.sum((1, 2)) + (weighted * moved).sum((1, 2, 3)) / batch.noise[:, 0, 0]
+        query = RowCotangents(query.pulls, 2 * kappa[..., None] * batch.b_query)
+        support = RowCotangents(support.pulls, -2 * weighted @ batch.b_query)
         return support, query, noise
 
 
-def _misfit_cotangents(
-    phases: Sequence[tuple[Array, Array]], a: Array, r: Array, precision: Array
-) -> tuple[RowCotangents, Array]:
+def _coefficients(parts: Sequence[Array | None], phases: Array) -> Array:
+    """Return the coefficients of the terms, zero where left out, of shape (n_tasks, n_phases)."""
+    nothing = 0.0 * phases[0, :, 0, 0]
+    return namespace(phases).stack([nothing if c is None else c for c in parts], -1)
+
+
+def _misfit_pulls(
+    phases: Array, coefficients: Array, a: Array, r: Array, precision: Array
+) -> tuple[Array, Array]:
     """Differentiate the sum over phases of ``c * precision * (r - a.phi)^2 / 2``.
 
     Returns
     -------
-    cotangents : RowCotangents
-    squares : array of shape (n_outputs, n_tasks, n_rows)
-        The weighted sum of squared residuals.
+    pulls : array of shape (n_outputs, n_tasks, n_rows, n_phases)
+        The derivative with respect to the predictors.
+    products : array of the same shape
+        Pulls times residuals: -2 times the summands.
     """
-    mean, squares = 0.0 * r, 0.0 * r
-    whitened = 0.0 * a
-    for phi, coefficient in phases:
-        residual = r - (a @ phi[..., None])[..., 0]
-        weighted = coefficient[:, None] * residual
-        pull = precision * weighted
-        mean -= pull
-        squares += weighted * residual
-        whitened -= pull[..., None] * phi[..., None, :]
-    return RowCotangents(mean, whitened), squares
+    residual = r[..., None] - a @ phases.mT
+    pulls = -precision[..., None] * coefficients[:, None] * residual
+    return pulls, pulls * residual

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -23,15 +25,17 @@ class MetaParams(Mapping[str, np.ndarray]):
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], vector: np.ndarray | None = None):
         self.shapes = dict(shapes)
-        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()], dtype=int)
-        size = int(ends[-1]) if len(ends) else 0
-        self.vector = np.zeros(size) if vector is None else vector
-        if self.vector.shape != (size,):
-            raise ValueError(f"The vector has shape {self.vector.shape} where ({size},) is needed.")
-        pieces = np.split(self.vector, ends)[:-1]
+        ends = list(accumulate((math.prod(shape) for shape in self.shapes.values()), initial=0))
+        self.vector = np.zeros(ends[-1]) if vector is None else vector
+        if self.vector.shape != (ends[-1],):
+            raise ValueError(
+                f"The vector has shape {self.vector.shape} where ({ends[-1]},) is needed."
+            )
         self._views = {
-            name: piece.reshape(shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+            name: self.vector[start:stop].reshape(shape)
+            for (name, shape), (start, stop) in zip(
+                self.shapes.items(), pairwise(ends), strict=True
+            )
         }
 
     def __getitem__(self, name: str) -> np.ndarray:

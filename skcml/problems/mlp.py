@@ -101,7 +101,8 @@ class MLPBody:
         function, _ = ACTIVATIONS[self.activation]
         h, tape = x, [x]
         for i in range(len(self.hidden_layer_sizes)):
-            a = h @ theta[f"weight_{i}"] + theta[f"bias_{i}"]
+            a = h @ theta[f"weight_{i}"]
+            a += theta[f"bias_{i}"]
             h = function(xp, a)
             tape += [a, h]
         if not self.hidden_layer_sizes:

@@ -13,6 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
+from skcml.estimators._bodies import flat_rows
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
 from skcml.estimators._meta_options import RULES, learn_options
@@ -35,6 +36,9 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
     # Of the parameters that all of them have; a subclass adds its own.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "model": [StrOptions({"head", "modulatory", "synaptic"})],
+        "body": [callable, None],
+        "transductive": ["boolean"],
+        "device": [str],
         "strength": [StrOptions(set(STRENGTHS))],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
@@ -233,6 +237,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         suffix: str = "",
     ) -> Rows:
         """Read rows, with outputs as those that were learned from, if they are known."""
+        X = flat_rows(self, X, reset=reset, name=f"X{suffix}")
         X, groups = read_features(self, X, groups, reset=reset, name=f"X{suffix}")
         weight = read_weights(sample_weight, X)
         y, targets = self._read_targets(y, len(X), weight, known, suffix)
@@ -260,6 +265,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
     def _read_rows(self, X: Any, groups: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Return what has been adapted, and the rows to predict with their tasks' codes."""
         self._check_readable()
+        X = flat_rows(self, X, reset=False, name="X")
         X, groups = read_features(self, X, groups, reset=False)
         return self._adapted, X, self._adapted.codes(groups, len(X))
 
@@ -271,7 +277,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         clone: Self = super().__sklearn_clone__()
         if hasattr(self, "_meta"):
             clone.__dict__.update(self._meta.attributes())
-            for name in ("n_features_in_", "feature_names_in_"):
+            for name in ("n_features_in_", "feature_names_in_", "_row_shape"):
                 if hasattr(self, name):
                     setattr(clone, name, getattr(self, name))
         return clone

@@ -161,7 +161,18 @@ def learned_arrays(learned: Learned) -> list[np.ndarray]:
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
     """Return a copy of the parameters that `check_params` compares later."""
     names = estimator._get_param_names()
-    return {name: deepcopy(getattr(estimator, name)) for name in names if name not in UNREAD_BY_FIT}
+    return {
+        name: _watched(
+            name, deepcopy(getattr(estimator, name)) if name != "body" else estimator.body
+        )
+        for name in names
+        if name not in UNREAD_BY_FIT
+    }
+
+
+def _watched(name: str, value: Any) -> Any:
+    """Return what is compared: of a user's network its layers, so that a copy is no change."""
+    return repr(value) if name == "body" else value
 
 
 def _free_params(estimator: BaseEstimator, state: MetaState) -> list[str]:
@@ -174,7 +185,7 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
     """Raise if a parameter that shaped what was learned has changed since, or one is bad."""
     is_new = False
     for name, value in state.params.items():
-        current = getattr(estimator, name)
+        current = _watched(name, getattr(estimator, name))
         if current is value or np.array_equal(current, value):
             continue
         is_new = True

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from skcml.class_pool import ClassPool
 from skcml.estimators._adapted_classes import AdaptedClasses
+from skcml.estimators._bodies import class_network_of, shape_of_rows
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import check_descent, int_range, rule_of, warn_of_many_shots
 from skcml.estimators._meta_state import verdict, watched_params
@@ -27,6 +28,8 @@ from skcml.selection.constants import PROBLEM, ClassOptions
 WAYS, SHOTS = ClassOptions.n_ways, ClassOptions.n_shots
 DEFAULT_STEPS, DEFAULT_QUERIES = ClassOptions.meta_max_iter, ClassOptions.n_queries
 EVERY_ROW = 2**31
+# Meta-steps by which a network is learned from classes, where the estimator leaves them to "auto".
+NETWORK_STEPS = 600
 TOO_FEW_TO_GUESS = 3
 # With fewer classes than this and so many rows of each, groups may have been forgotten.
 FEW_TO_GUESS, MANY_ROWS = 5, 10
@@ -110,6 +113,7 @@ class PoolState:
             "meta_params_": {
                 **self.summary(),
                 **deepcopy(vars(learned.transform)),
+                **({} if learned.network is None else {"networks": learned.theta_arrays()}),
             },
             "meta_history_": deepcopy(learned.histories),
             "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),
@@ -138,6 +142,8 @@ class PoolState:
     def summary(self) -> Bunch:
         """See `MetaState`."""
         theta = self.learned.theta
+        if "log_strength" in theta:
+            return Bunch(strength=float(np.exp(np.median(theta["log_strength"]))))
         return Bunch(
             prototype_scale=float(np.exp(theta["log_scale"][0])),
             prior_precision=float(np.exp(theta["log_precision"][0])),
@@ -184,13 +190,7 @@ def learn_pool(
     data : dict
         What callbacks get.
     """
-    if estimator.model != "head":
-        raise ValueError(
-            f"model={estimator.model!r} is for classes that are the same in every group, and these "
-            "are exchangeable; choose model='head', or classes='shared' if the labels are the same "
-            "in every group."
-        )
-    options = class_options(estimator)
+    options = class_options(estimator, rows.X.shape[1])
     pool, _, _ = pool_of(rows, rows.given_weight)
     check_pool(pool, rows, estimator)
     if estimator.standardize:
@@ -219,31 +219,38 @@ def learn_pool(
         progress = CallbackProgress(estimator, context, options.meta_max_iter, data, None)
     with threadpool_limits(1):
         learned = learn_classes(pool, judges, options, rng, progress)
-    logarithms = np.abs([learned.theta["log_scale"], learned.theta["log_precision"]])
+    logs = [abs(a) for name, a in learned.theta.items() if name.startswith("log_")]
     with np.errstate(over="ignore"):
-        check_descent([np.exp(logarithms)], options.meta_learning_rate)  # neither zero nor infinite
+        # Neither zero nor infinite.
+        check_descent([learned.theta.vector, *map(np.exp, logs)], options.meta_learning_rate)
     if progress is not None:
         progress.end()
     return state_of(learned)
 
 
-def class_options(estimator: BaseEstimator) -> ClassOptions:
-    """Translate validated parameters."""
+def class_options(estimator: BaseEstimator, n_features: int) -> ClassOptions:
+    """Translate validated parameters, for rows of a length."""
     n_queries, max_iter = estimator.n_queries, estimator.meta_max_iter
+    network = class_network_of(estimator, n_features)
+    steps = DEFAULT_STEPS if network is None else NETWORK_STEPS
     if n_queries is None:
         n_queries = EVERY_ROW
     return ClassOptions(
-        rule=rule_of(estimator, PROBLEM),
+        rule=rule_of(estimator, PROBLEM if network is None else network.problem),
         n_ways=_choices(estimator.n_ways, WAYS, "n_ways"),
         n_shots=_choices(estimator.n_shots, SHOTS, "n_shots"),
         n_queries=DEFAULT_QUERIES if n_queries == "auto" else n_queries,
         support=estimator.support,
         meta_batch_size=estimator.meta_batch_size,
-        meta_max_iter=DEFAULT_STEPS if max_iter == "auto" else max_iter,
+        meta_max_iter=steps if max_iter == "auto" else max_iter,
         meta_learning_rate=estimator.meta_learning_rate,
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
         standardize=estimator.standardize,
+        n_iter_no_change=estimator.n_iter_no_change,
+        tol=estimator.tol,
+        network=network,
+        input_shape=shape_of_rows(estimator, n_features),
     )
 
 

@@ -90,7 +90,7 @@ class SummariesMixin:
         summary: Bunch = self._meta.summary()
         if not as_frame:
             return summary
-        if "prototype_scale" in summary:
+        if "mean" not in summary:
             names = list(summary)
             return frame_of(np.array([[summary[n]] for n in names]), ["value"], names, "parameter")
         names = column_names(self._feature_names(), self._output_names(len(summary.mean)))

@@ -77,6 +77,14 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         have no hidden layer.
     activation : {"tanh", "relu", "logistic", "sin"}, default="tanh"
         Activation of the hidden layers.
+    body : torch.nn.Module, or a class or function that makes one, default=None
+        A network of one's own in place of the hidden layers: it takes rows of X, of any rank, and
+        its outputs, flattened, are the features. Its parameters as they are become the start.
+    transductive : bool, default=False
+        Whether batch normalisation in ``body`` takes statistics of the rows that are predicted
+        together; else of a task's support rows alone, and predictions do not depend on each other.
+    device : str, default="cpu"
+        Where torch runs ``body``.
     prior_covariance : {"full", "diagonal"}, default="full"
         Whether coefficients vary together between groups. With more than 96 features, "full" means
         diagonal plus low rank, and diagonal in the mixed model.
@@ -216,6 +224,9 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         strength: str = "synapse",
         hidden_layer_sizes: Sequence[int] | int = (32,),
         activation: str = "tanh",
+        body: Any = None,
+        transductive: bool = False,
+        device: str = "cpu",
         prior_covariance: str = "full",
         prior_strength: float = 1.0,
         solver: str = "auto",
@@ -247,6 +258,9 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         self.strength = strength
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.body = body
+        self.transductive = transductive
+        self.device = device
         self.prior_covariance = prior_covariance
         self.prior_strength = prior_strength
         self.solver = solver

@@ -17,9 +17,17 @@ from skcml.class_pool import ClassPool
 from skcml.episodes import Episode
 from skcml.likelihoods import Categorical
 from skcml.problems.meta_params import MetaParams
+from skcml.selection.class_networks import LearnedNetwork, learn_network
 from skcml.selection.constants import PROBLEM, ClassOptions, go_on, learn_constants
 from skcml.selection.folds import OnStep, Progress
-from skcml.selection.held_out_classes import Losses, choose, joined, look, split_classes
+from skcml.selection.held_out_classes import (
+    Losses,
+    choose,
+    joined,
+    look,
+    look_at_network,
+    split_classes,
+)
 from skcml.selection.transform import RAW, RECIPES, Recipe, Transform
 from skcml.solvers.newton_cg import newton_cg
 
@@ -40,12 +48,20 @@ class LearnedClasses:
         nothing was held out.
     histories : list of dict
         Of the descent.
+    network : LearnedNetwork or None
+        What takes the place of prototypes among the rows themselves; ``theta`` is then its own, and
+        "final" its log-loss beside that of "prototypes".
     """
 
     transform: Transform
     theta: MetaParams
     gain: dict[str, float] | None
     histories: list[dict[str, Any]]
+    network: LearnedNetwork | None = None
+
+    def theta_arrays(self) -> dict[str, np.ndarray]:
+        """Return copies of the meta-parameters by name."""
+        return {name: array.copy() for name, array in self.theta.items()}
 
 
 def learn_classes(
@@ -72,7 +88,16 @@ def learn_classes(
     -------
     LearnedClasses
     """
-    recipe, gain = _judge(pool, validation, options, rng)
+    splits = split_classes(pool, validation, options, rng)
+    if options.network is not None:
+        splits = splits[:1]  # a network is learned once
+    seeds = [int(seed) for seed in rng.integers(2**63, size=len(splits))]
+    recipe, losses = _judge(splits, seeds, options)
+    if options.network is not None:
+        learned = _learn_network(pool, splits, seeds, losses, options, rng, progress)
+        if learned is not None:
+            return learned
+    gain = {model: float(loss.mean()) for model, loss in losses.items()} or None
     transform = Transform.fit(pool, recipe)
 
     def begin(start: MetaParams) -> OnStep:
@@ -84,29 +109,56 @@ def learn_classes(
 
 
 def _judge(
-    pool: ClassPool,
-    validation: ClassPool | None,
-    options: ClassOptions,
-    rng: np.random.Generator,
-) -> tuple[Recipe, dict[str, float] | None]:
+    splits: Sequence[tuple[ClassPool, ClassPool]], seeds: Sequence[int], options: ClassOptions
+) -> tuple[Recipe, Losses]:
     """Return the recipe to use, and what held-out classes say of it."""
     recipes = RECIPES if options.standardize else RAW
-    splits = split_classes(pool, validation, options, rng)
     if not splits:
-        return next(iter(recipes.values())), None
-    seeds = rng.integers(2**63, size=len(splits))
+        return next(iter(recipes.values())), {}
 
     def look_at(names: Sequence[str], recipe: Recipe) -> Losses:
         parts = [
-            look(names, recipe, split, options, int(seed))
+            look(names, recipe, split, options, seed)
             for split, seed in zip(splits, seeds, strict=True)
         ]
         return joined(parts)
 
     final = {name: look_at(["final"], recipe)["final"] for name, recipe in recipes.items()}
     name = choose(final)
-    losses = look_at(["class_mean", "per_task"], recipes[name]) | {"final": final[name]}
-    return recipes[name], {model: float(loss.mean()) for model, loss in losses.items()}
+    return recipes[name], look_at(["class_mean", "per_task"], recipes[name]) | {
+        "final": final[name]
+    }
+
+
+def _learn_network(
+    pool: ClassPool,
+    splits: Sequence[tuple[ClassPool, ClassPool]],
+    seeds: Sequence[int],
+    losses: Losses,
+    options: ClassOptions,
+    rng: np.random.Generator,
+    progress: Progress | None,
+) -> LearnedClasses | None:
+    """Learn a network; None where classes that it has not seen prefer prototypes."""
+    train, held = splits[0] if splits else (pool, None)
+    transform = Transform.of_network(train, options)
+
+    def begin(start: LearnedNetwork) -> OnStep:
+        here = LearnedClasses(transform, start.theta, None, [], start)
+        return go_on if progress is None else progress.descent(here)
+
+    seen, new = (None if part is None else transform.of_pool(part) for part in (train, held))
+    assert options.network is not None
+    assert seen is not None
+    found, history = learn_network(options.network, seen, new, options, rng, begin)
+    gain = None
+    if new is not None:
+        judged = joined([look_at_network(found, seen, new, options, seeds[0])])["final"]
+        if choose({"prototypes": losses["final"], "network": judged}) != "network":
+            return None
+        gain = {model: float(loss.mean()) for model, loss in losses.items()}
+        gain |= {"prototypes": gain["final"], "final": float(judged.mean())}
+    return LearnedClasses(transform, found.theta, gain, [history.as_dict()], found)
 
 
 def adapt_classes(
@@ -116,7 +168,7 @@ def adapt_classes(
     weight: np.ndarray,
     n_classes: int,
     precision_factor: float = 1.0,
-) -> np.ndarray:
+) -> Any:
     """Learn to tell the classes of one task apart.
 
     Parameters
@@ -133,12 +185,14 @@ def adapt_classes(
 
     Returns
     -------
-    ndarray of shape (n_classes, d) or, with a constant, (n_classes, d + 1)
-        Weights of the transformed rows, for `class_probabilities`.
+    ndarray of shape (n_classes, d) or, with a constant, (n_classes, d + 1); or TaskWeights
+        Weights of the transformed rows, or of a network, for `class_probabilities`.
     """
+    z = learned.transform(X)
+    if learned.network is not None:
+        return learned.network.adapt(z, codes, weight, n_classes, precision_factor)
     theta = learned.theta.copy()
     theta["log_precision"][:] += np.log(precision_factor)
-    z = learned.transform(X)
     y = np.eye(n_classes)[:, codes][:, None]
     support = (z[None], y, weight[None])
     batch = PROBLEM.embed(theta, Episode(*support, z[None, :0], y[..., :0], weight[None, :0]))
@@ -147,7 +201,7 @@ def adapt_classes(
 
 def adapt_tasks(
     learned: LearnedClasses, tasks: ClassPool, n_tasks: int, precision_factor: float = 1.0
-) -> list[np.ndarray]:
+) -> list[Any]:
     """Learn each of many tasks: the classes of one group of a pool are one task.
 
     Returns
@@ -167,20 +221,21 @@ def adapt_tasks(
 
 
 def class_probabilities(
-    learned: LearnedClasses, W: np.ndarray, X: np.ndarray, offset: np.ndarray | None = None
+    learned: LearnedClasses, W: Any, X: np.ndarray, offset: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the probabilities of a task's classes, of shape (n_rows, n_classes).
 
     Parameters
     ----------
     learned : LearnedClasses
-    W : ndarray
+    W : ndarray or TaskWeights
         As `adapt_classes` gave it.
     X : ndarray of shape (n_rows, d)
     offset : ndarray of shape (n_classes,), optional
         Added to the logits.
     """
-    logits = learned.transform(X) @ W.T
+    z = learned.transform(X)
+    logits = z @ W.T if learned.network is None else learned.network.logits(W, z)
     if offset is not None:
-        logits += offset
+        logits = logits + offset
     return Categorical().mean(logits.T[:, None])[:, 0].T

@@ -57,6 +57,13 @@ class ClassOptions:
         Share of the classes, where they are many.
     standardize : bool
         Whether rows are transformed; held-out classes say how.
+    n_iter_no_change : int
+        Steps without improvement on held-out classes, after which a network's descent ends.
+    tol : float
+    network : ClassNetwork or None
+        What is learned besides the constants of prototypes, and kept if held-out classes say so.
+    input_shape : tuple of int
+        Shape of a row as the network expects it; empty for a flat one.
     """
 
     rule: MetaGradientRule
@@ -70,6 +77,10 @@ class ClassOptions:
     early_stopping: bool = True
     validation_fraction: float = 0.2
     standardize: bool = True
+    n_iter_no_change: int = 200
+    tol: float = 1e-4
+    network: Any = None
+    input_shape: tuple[int, ...] = ()
 
     def sampler(
         self, pool: ClassPool, batch_size: int, rng: np.random.Generator

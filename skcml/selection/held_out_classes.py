@@ -11,6 +11,7 @@ from skcml.class_pool import ClassPool
 from skcml.likelihoods import Categorical
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.prototypes import PrototypeBatch
+from skcml.selection.class_networks import LearnedNetwork
 from skcml.selection.constants import (
     KEPT_SIZE,
     PRECISIONS,
@@ -142,6 +143,35 @@ def look(
             np.add.at(sums[name], of_row, batch.query.weight * cost)
     with np.errstate(invalid="ignore"):
         return {name: total / counts for name, total in sums.items()}
+
+
+def look_at_network(
+    found: LearnedNetwork, train: ClassPool, held: ClassPool, options: ClassOptions, seed: int
+) -> Losses:
+    """Judge a network by the tasks by which `look` judges with the same seed.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_classes,)
+        "final"; a class that no task held is not a number.
+    """
+    rng = np.random.default_rng(seed)
+    kept_episodes(train, options, KEPT_SIZE, rng)  # for the same tasks
+    problem, sums, counts = (
+        found.network.problem,
+        np.zeros(held.n_classes),
+        np.zeros(held.n_classes),
+    )
+    for classes, episode in kept_episodes(held, options, JUDGED_SIZE, rng):
+        batch = problem.embed(found.theta, episode)
+        phi = found.network.solver(problem, found.theta, batch).phi
+        p = problem.probabilities(phi, found.theta, batch)
+        cost = -Categorical().log_density(episode.y_query.swapaxes(0, 1), p.swapaxes(0, 1))[:, 0]
+        of_row = np.take_along_axis(classes, episode.y_query.argmax(0), axis=1)
+        np.add.at(counts, of_row, episode.w_query)
+        np.add.at(sums, of_row, episode.w_query * cost)
+    with np.errstate(invalid="ignore"):
+        return {"final": sums / counts}
 
 
 def _row_costs(theta: MetaParams, batch: PrototypeBatch, adapt: Adapt) -> np.ndarray:

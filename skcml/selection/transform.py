@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skcml.class_pool import ClassPool
 from skcml.problems.prototypes import unit_rows
+
+if TYPE_CHECKING:
+    from skcml.selection.constants import ClassOptions
 
 # A column whose deviation is below this share of its size is constant.
 CONSTANT = 1e-10
@@ -70,6 +74,20 @@ class Transform:
         center = _center(pool) if recipe.center else np.zeros(d)
         scale = _deviation(pool) if recipe.scale else np.ones(d)
         return cls(center, scale, recipe.unit, recipe.lift)
+
+    @classmethod
+    def of_network(cls, pool: ClassPool, options: ClassOptions) -> Transform:
+        """Return the coordinates of rows for a network: standardised, images channel by channel."""
+        d = pool.X.shape[1]
+        if not options.standardize:
+            return cls(np.zeros(d), np.ones(d), unit=False, lift=False)
+        if len(options.input_shape) < 2:
+            return cls.fit(pool, Recipe(scale=True, unit=False))
+        channels = pool.X.reshape(len(pool.X), options.input_shape[0], -1)
+        center, scale = channels.mean((0, 2)), channels.std((0, 2))
+        n = channels.shape[2]
+        scale = np.where(scale > CONSTANT * abs(channels).max(), scale, 1.0)
+        return cls(np.repeat(center, n), np.repeat(scale, n), unit=False, lift=False)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Return the rows transformed, of shape (n, d) or, with a constant, (n, d + 1)."""

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 
 from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._inputs import Targets
@@ -37,6 +38,11 @@ OTHER = {
     "solver": "closed_form",
     "rule": "other",
     "scheme": "forward",
+    "inner_max_iter": 3,
+    "inner_tol": 0.1,
+    "body": torch.nn.Linear(2, 2),
+    "transductive": True,
+    "device": "meta",
     "beta": 0.1,
     "meta_loss": "loss",
     "n_shots": (1, 2),
@@ -240,7 +246,7 @@ def test_new_classes_may_have_new_weights():
 
 
 def test_what_may_change_is_listed_for_each_setting():
-    free = "n_jobs, prior_strength, random_state, solver, verbose may change"
+    free = "inner_max_iter, inner_tol, n_jobs, prior_strength, random_state, solver, verbose may"
     for (estimator, adapt), listed in ((shared(), free), (a_pool(), f"class_weight, {free}")):
         estimator.set_params(tol=0.5)
         with pytest.raises(ValueError, match=f"Between meta_fit and fit only {listed}"):

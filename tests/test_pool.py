@@ -125,7 +125,7 @@ def test_bad_groups_are_called_by_the_given_name():
 
 
 def test_the_defaults_are_translated():
-    options = class_options(CMLClassifier())
+    options = class_options(CMLClassifier(), 7)
     assert (options.n_ways, options.n_shots) == (WAYS, SHOTS)
     assert (options.n_queries, options.meta_max_iter) == (DEFAULT_QUERIES, DEFAULT_STEPS)
     assert options.rule == Contrastive("auto", "auto")
@@ -141,21 +141,24 @@ def test_every_option_is_the_parameter_of_its_name():
         "early_stopping": False,
         "validation_fraction": 0.8,
         "standardize": False,
+        "n_iter_no_change": 9,
+        "tol": 0.3,
     }
     given = params | {"scheme": "forward", "beta": 0.3, "n_ways": (2, 4), "n_shots": 3}
-    options = class_options(CMLClassifier(**given))
+    options = class_options(CMLClassifier(**given), 7)
     assert options.rule == Contrastive("forward", 0.3)
     assert (options.n_ways, options.n_shots) == ((2, 3, 4), (3,))
     fields = {field.name for field in dataclasses.fields(options)}
-    assert fields == set(params) | {"rule", "n_ways", "n_shots"}
+    assert fields == set(params) | {"rule", "n_ways", "n_shots", "network", "input_shape"}
+    assert (options.network, options.input_shape) == (None, (7,))
     assert {name: getattr(options, name) for name in params} == params
-    assert class_options(CMLClassifier(n_queries=None)).n_queries == EVERY_ROW
+    assert class_options(CMLClassifier(n_queries=None), 7).n_queries == EVERY_ROW
 
 
 @pytest.mark.parametrize("value", [1, (1, 3), (3, 2), (2, 3, 4), (2.5, 3), ["2", "3"]])
 def test_bad_numbers_of_ways_are_refused(value):
     with pytest.raises(ValueError, match=r"n_ways must be an integer, a pair .* with 2 <= low"):
-        class_options(CMLClassifier(n_ways=value))
+        class_options(CMLClassifier(n_ways=value), 7)
 
 
 # --- check_pool

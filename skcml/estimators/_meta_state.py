@@ -160,14 +160,8 @@ def learned_arrays(learned: Learned) -> list[np.ndarray]:
 
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
     """Return a copy of the parameters that `check_params` compares later."""
-    names = estimator._get_param_names()
-    return {
-        name: _watched(
-            name, deepcopy(getattr(estimator, name)) if name != "body" else estimator.body
-        )
-        for name in names
-        if name not in UNREAD_BY_FIT
-    }
+    names = [name for name in estimator._get_param_names() if name not in UNREAD_BY_FIT]
+    return {name: deepcopy(_watched(name, getattr(estimator, name))) for name in names}
 
 
 def _watched(name: str, value: Any) -> Any:

@@ -113,7 +113,7 @@ class Heads:
 
     def features(self, X: np.ndarray) -> np.ndarray:
         """Return the features of rows, of shape (M, 1, n_rows, K); M is 1 where all share them."""
-        z, _ = self.body.forward(self.theta, X)
+        z = self.body.stacked(self.theta, X)
         return z[:, None] if z.ndim == 3 else z[None, None]
 
     def with_precision(self, strength: float) -> Heads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,13 @@ class MixedModel:
     noise: float
     structure: str
     n_iter: int
+
+
+def leading(model: MixedModel, n_columns: int) -> MixedModel:
+    """Return a mixed model's first coefficients, with the covariance that they have."""
+    return replace(
+        model, omega=model.omega[:n_columns], factor=model.factor[:n_columns, :n_columns]
+    )
 
 
 def active_columns(structure: str, n_columns: int) -> slice:

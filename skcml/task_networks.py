@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from skcml.arrays import to_numpy
 from skcml.episodes import Episode, TaskRows, padded_chunks
 from skcml.problems.meta_params import MetaParams
-from skcml.problems.proximal import ProximalProblem
 from skcml.problems.scatter import scatter_of
 from skcml.solvers.base import InnerSolver
 
@@ -27,12 +27,12 @@ class TaskNetworks:
 
     Attributes
     ----------
-    problem : ProximalProblem
+    problem : ProximalProblem, or one on torch
     solver : InnerSolver
     members : sequence of MetaParams
     """
 
-    problem: ProximalProblem
+    problem: Any
     solver: InnerSolver
     members: Sequence[MetaParams]
 
@@ -71,14 +71,17 @@ class TaskNetworks:
         phi = np.stack(
             [np.tile(member["omega"], (tasks.n_tasks + 1, 1)) for member in self.members], axis=1
         )
+        kept = np.zeros((len(phi), len(self.members), self.problem.network.n_statistics))
         for chosen, episode in _supports(tasks):
             for m, member in enumerate(self.members):
                 batch = self.problem.embed(member, episode)
                 found = self.solver(self.problem, member, batch)
-                phi[chosen[found.usable], m] = found.phi[0, found.usable]
+                usable = to_numpy(found.usable)
+                phi[chosen[usable], m] = to_numpy(found.phi)[0, usable]
+                kept[chosen, m] = self.problem.statistics(found.phi, member, batch)
         totals = np.add.reduceat(np.append(tasks.weight, 0.0), tasks.starts[:-1])
         n_rows = np.append(np.where(tasks.sizes > 0, totals, 0.0), 0.0)
-        return NetworkPosterior(self, phi, n_rows)
+        return NetworkPosterior(self, phi, n_rows, kept)
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,14 @@ class NetworkPosterior:
         The last is the prior's.
     n_rows : ndarray of shape (n_tasks + 1,)
         Total weight of the rows that were adapted to.
+    statistics : ndarray of shape (n_tasks + 1, M, n_statistics)
+        What batch normalisation keeps of them; mostly nothing.
     """
 
     heads: TaskNetworks
     phi: np.ndarray
     n_rows: np.ndarray
+    statistics: np.ndarray
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool = True
@@ -119,7 +125,8 @@ class NetworkPosterior:
         eta = np.empty((len(members), problem.network.n_outputs, len(X)))
         for tasks, rows, mask in _rows_by_task(codes):
             for m, member in enumerate(members):
-                out = problem.outputs(self.phi[None, tasks, m], member, X[rows])
+                kept = self.statistics[tasks, m]
+                out = problem.outputs(self.phi[None, tasks, m], member, X[rows], kept)
                 eta[m][:, rows[mask]] = out[:, mask]
         mean = np.stack([problem.cost.mean(part[:, None])[:, 0] for part in eta])
         if not variance:

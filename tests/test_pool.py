@@ -150,7 +150,7 @@ def test_every_option_is_the_parameter_of_its_name():
     assert (options.n_ways, options.n_shots) == ((2, 3, 4), (3,))
     fields = {field.name for field in dataclasses.fields(options)}
     assert fields == set(params) | {"rule", "n_ways", "n_shots", "network", "input_shape"}
-    assert (options.network, options.input_shape) == (None, (7,))
+    assert (options.network, options.input_shape) == (None, ())
     assert {name: getattr(options, name) for name in params} == params
     assert class_options(CMLClassifier(n_queries=None), 7).n_queries == EVERY_ROW
 

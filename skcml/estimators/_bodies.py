@@ -1,4 +1,4 @@
-"""A user's own network: its rows of any rank, and what is learned with it."""
+"""A user's own network: its module, and its rows of any rank."""
 
 from __future__ import annotations
 
@@ -7,56 +7,42 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skcml.estimators._meta_options import ADAPTING, LAYERS, TRAINING, layer_sizes, solver_of
-from skcml.likelihoods import Categorical
-from skcml.problems.proximal import ProximalProblem
-from skcml.problems.task_mlp import TaskMLP
-from skcml.selection.class_networks import BodyOfPrototypes, ClassNetwork, NetworkOfClasses
-from skcml.solvers.newton_cg import newton_cg
-
 # As `ModuleNetwork` calls what a task has of its own.
 MODULE_LAYERS = {"synaptic": "dense", "modulatory": "modulated"}
 
 
-def class_network_of(estimator: BaseEstimator, n_features: int) -> ClassNetwork | None:
-    """Return the network that is learned from a pool of classes, if one is asked for."""
-    if estimator.model == "head":
-        if estimator.body is None:
-            return None
-        from skcml.problems.module_body import ModuleBody
-        from skcml.problems.prototype_body import PrototypeBodyProblem
+def body_of(estimator: BaseEstimator) -> Any:
+    """Return the user's module as the body of a head."""
+    from skcml.problems.module_body import ModuleBody
 
-        body = ModuleBody(
-            module_of(estimator.body),
-            input_shape=shape_of_rows(estimator, n_features),
-            transductive=estimator.transductive,
-            device=estimator.device,
+    return ModuleBody(
+        module_of(estimator.body),
+        input_shape=shape_of_rows(estimator),
+        transductive=estimator.transductive,
+        device=estimator.device,
+    )
+
+
+def head_body_of(estimator: BaseEstimator) -> Any:
+    """Return the body of heads that are adapted to groups; they keep nothing of a group's rows."""
+    body = body_of(estimator)
+    if body.n_statistics:
+        raise ValueError(
+            "body has batch normalisation, whose statistics of a group's rows a linear head does "
+            "not keep: use LayerNorm or GroupNorm in it, or model='synaptic' or 'modulatory'."
         )
-        return BodyOfPrototypes(PrototypeBodyProblem(body), newton_cg, newton_cg)
-    problem: Any = ProximalProblem(
-        _task_network(estimator, n_features), Categorical(), estimator.strength, is_tied=True
-    )
-    if estimator.body is not None:
-        from skcml.problems.on_torch import OnTorch
-
-        problem = OnTorch(problem, device=estimator.device, dtype="float32")
-    return NetworkOfClasses(
-        problem, solver_of(estimator, problem, TRAINING), solver_of(estimator, problem, ADAPTING)
-    )
+    return body
 
 
-def _task_network(estimator: BaseEstimator, n_features: int) -> Any:
-    """Return a network of one output, of which each task has its own."""
-    if estimator.body is None:
-        sizes = layer_sizes(estimator.hidden_layer_sizes)
-        return TaskMLP(n_features, 1, sizes, estimator.activation, LAYERS[estimator.model])
+def task_network_of(estimator: BaseEstimator, n_outputs: int) -> Any:
+    """Return the user's module as a network of which each task has its own."""
     from skcml.problems.module_network import ModuleNetwork
 
     return ModuleNetwork(
         module_of(estimator.body),
-        1,
+        n_outputs,
         MODULE_LAYERS[estimator.model],
-        input_shape=shape_of_rows(estimator, n_features),
+        input_shape=shape_of_rows(estimator),
         transductive=estimator.transductive,
     )
 
@@ -76,9 +62,10 @@ def module_of(body: Any) -> Any:
     return made
 
 
-def shape_of_rows(estimator: BaseEstimator, n_features: int) -> tuple[int, ...]:
-    """Return the shape of a row as it was passed."""
-    return getattr(estimator, "_row_shape", None) or (n_features,)
+def shape_of_rows(estimator: BaseEstimator) -> tuple[int, ...]:
+    """Return the shape of a row as it was passed, without the group column."""
+    shape = getattr(estimator, "_row_shape", None)
+    return shape or (estimator.n_features_in_ - (estimator.group_column is not None),)
 
 
 def flat_rows(estimator: BaseEstimator, X: Any, *, reset: bool, name: str) -> Any:

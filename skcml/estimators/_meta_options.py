@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skcml.episodes import TaskRows
+from skcml.estimators._bodies import head_body_of, task_network_of
 from skcml.estimators._warnings import warn
 from skcml.problems.task_mlp import Dense, Layer, Modulated
 from skcml.rules.base import MetaGradientRule, check_needs, offers
@@ -122,8 +123,9 @@ def solver_of(
 def model_of(estimator: BaseEstimator) -> Model:
     """Return what is adapted to a task."""
     if estimator.model == "head":
-        return HeadModel()
-    return NetworkModel(LAYERS[estimator.model], estimator.strength)
+        return HeadModel(None if estimator.body is None else head_body_of(estimator))
+    network = None if estimator.body is None else partial(task_network_of, estimator)
+    return NetworkModel(LAYERS[estimator.model], estimator.strength, network, estimator.device)
 
 
 def meta_loss_of(estimator: BaseEstimator, family: Family) -> str:

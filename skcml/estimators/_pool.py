@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from skcml.class_pool import ClassPool
 from skcml.estimators._adapted_classes import AdaptedClasses
-from skcml.estimators._bodies import class_network_of, shape_of_rows
+from skcml.estimators._bodies import shape_of_rows
+from skcml.estimators._class_networks import class_network_of
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import check_descent, int_range, rule_of, warn_of_many_shots
 from skcml.estimators._meta_state import verdict, watched_params
@@ -250,7 +251,7 @@ def class_options(estimator: BaseEstimator, n_features: int) -> ClassOptions:
         n_iter_no_change=estimator.n_iter_no_change,
         tol=estimator.tol,
         network=network,
-        input_shape=shape_of_rows(estimator, n_features),
+        input_shape=() if network is None else shape_of_rows(estimator),
     )
 
 

@@ -65,6 +65,9 @@ class Body(Protocol):
         of tasks, and ``x`` holds the support rows of all tasks, then their query rows.
         """
 
+    def stacked(self, theta: Mapping[str, Array], x: np.ndarray) -> np.ndarray:
+        """Return features by a stack of M bodies, (M, n_rows, n_features), or by all alike."""
+
     def backward(
         self, theta: Mapping[str, Array], tape: Any, cotangent: Array, grad: MetaParams
     ) -> None:

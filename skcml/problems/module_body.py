@@ -123,6 +123,12 @@ class ModuleBody:
         z = features.to(x)
         return torch.cat([torch.ones_like(z[:, :1]), z], -1), tape
 
+    def stacked(self, theta: Mapping[str, Array], x: np.ndarray) -> np.ndarray:
+        """Return features by a stack of M bodies, (M, n_rows, n_features)."""
+        names = list(self.shapes)
+        bodies = zip(*(theta[name] for name in names), strict=True)
+        return np.stack([self.forward(dict(zip(names, b, strict=True)), x)[0] for b in bodies])
+
     def backward(
         self, theta: Mapping[str, Array], tape: BodyTape, cotangent: Array, grad: MetaParams
     ) -> None:

@@ -74,6 +74,20 @@ class OnTorch:
         shapes: dict[str, tuple[int, ...]] = self.problem.shapes
         return shapes
 
+    @property
+    def network(self) -> Any:
+        """That of a `ProximalProblem`."""
+        return self.problem.network
+
+    @property
+    def cost(self) -> Any:
+        """That of a `ProximalProblem`."""
+        return self.problem.cost
+
+    def write_strengths(self, theta: Mapping[str, Array], name: str, values: np.ndarray) -> None:
+        """See `ProximalProblem`."""
+        self.problem.write_strengths(theta, name, values)
+
     def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
         """Draw a start."""
         self.problem.initialize(theta, rng)

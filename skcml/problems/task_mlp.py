@@ -159,6 +159,11 @@ class TaskMLP:
     layer: Layer
 
     @property
+    def n_statistics(self) -> int:
+        """None: a row's outputs depend on no other row."""
+        return 0
+
+    @property
     def _pairs(self) -> list[tuple[int, int]]:
         return list(pairwise((self.n_inputs, *self.hidden_layer_sizes)))
 

@@ -24,6 +24,10 @@ class TaskNetwork(Protocol):
     """
 
     @property
+    def n_statistics(self) -> int:
+        """Numbers that are kept of a task's support to predict by; mostly none."""
+
+    @property
     def fast(self) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of a task's own parameters."""
 

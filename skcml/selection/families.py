@@ -12,10 +12,9 @@ from skcml.episodes import TaskRows
 from skcml.likelihoods import Likelihood
 from skcml.mixed_glm import fit_mixed_glm
 from skcml.mixed_model import CompressedGroups, fit_mixed_model
-from skcml.problems.features import LinearHead
+from skcml.problems.features import Body, LinearHead
 from skcml.problems.glm_head import GLMHeadProblem
 from skcml.problems.head import LOSS_NOISE_FLOOR, NOISE_FLOOR, HeadProblem
-from skcml.problems.mlp import MLPBody
 from skcml.random_effects import MixedModel
 from skcml.selection.baselines import pooled_mixed_model
 from skcml.selection.mixture import IntervalShape
@@ -61,7 +60,7 @@ class Family(Protocol):
         """
 
     def problem(
-        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+        self, body: Body, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
     ) -> LinearHead:
         """Return the inner problem of a head on a body."""
 
@@ -111,7 +110,7 @@ class Numbers:
         return {structure: fit(structure) for structure in structures}
 
     def problem(
-        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+        self, body: Body, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
     ) -> HeadProblem:
         """See `Family`."""
         floor = LOSS_NOISE_FLOOR if meta_loss == "loss" else NOISE_FLOOR
@@ -167,7 +166,7 @@ class ClassesOrCounts:
         return {structure: fit(structure) for structure in structures}
 
     def problem(
-        self, body: MLPBody, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
+        self, body: Body, factor_mask: np.ndarray, n_outputs: int, meta_loss: str
     ) -> GLMHeadProblem:
         """See `Family`."""
         return GLMHeadProblem(body, factor_mask, n_outputs, likelihood=self.likelihood)

@@ -10,7 +10,7 @@ import numpy as np
 
 from skcml.episodes import Episode
 from skcml.heads import Heads
-from skcml.problems.features import LinearHead
+from skcml.problems.features import Body, LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import MixedModel
 from skcml.selection.held_out import HeldOut
@@ -22,11 +22,19 @@ from skcml.selection.options import LearnOptions
 
 @dataclass(frozen=True)
 class HeadModel:
-    """See `Model`."""
+    """See `Model`.
+
+    Parameters
+    ----------
+    body : Body or None
+        The user's own; None is the built-in one.
+    """
+
+    body: Body | None = None
 
     def problem(self, n_inputs: int, n_outputs: int, options: LearnOptions) -> LinearHead:
         """See `Model`."""
-        return head_problem(n_inputs, n_outputs, options)
+        return head_problem(n_inputs, n_outputs, options, self.body)
 
     def start(
         self, problem: LinearHead, mixed: Sequence[MixedModel], rng: np.random.Generator

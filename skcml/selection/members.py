@@ -9,10 +9,10 @@ import numpy as np
 
 from skcml.episodes import EpisodeSampler, TaskRows
 from skcml.outer_loop import History, OuterOptions, meta_train
-from skcml.problems.features import LinearHead
+from skcml.problems.features import Body, LinearHead
 from skcml.problems.meta_params import MetaParams
 from skcml.problems.mlp import MLPBody
-from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd
+from skcml.random_effects import STRUCTURES, MixedModel, cholesky_psd, leading
 from skcml.selection.held_out import HeldOut
 from skcml.selection.options import FULL_UP_TO, LearnOptions
 
@@ -42,9 +42,11 @@ def structures_for(n_columns: int, prior_covariance: str, *, reml: bool = False)
     return *(STRUCTURES if n_columns > 1 else STRUCTURES[-1:]), "none"
 
 
-def head_problem(n_inputs: int, n_outputs: int, options: LearnOptions) -> LinearHead:
-    """Return the network's inner problem."""
-    body = MLPBody(n_inputs, options.hidden_layer_sizes, options.activation)
+def head_problem(
+    n_inputs: int, n_outputs: int, options: LearnOptions, body: Body | None = None
+) -> LinearHead:
+    """Return the network's inner problem, on the built-in body if there is no other."""
+    body = body or MLPBody(n_inputs, options.hidden_layer_sizes, options.activation)
     mask = factor_mask(body.n_features, options.prior_covariance)
     return options.family.problem(body, mask, n_outputs, options.meta_loss)
 
@@ -108,7 +110,7 @@ def start_network(
     problem: LinearHead, mixed: Sequence[MixedModel], rng: np.random.Generator
 ) -> MetaParams:
     """Start where the mixed model ends: hidden features have no mean effect yet, but a variance."""
-    theta = linear_theta(problem, mixed)
+    theta = linear_theta(problem, [leading(model, problem.body.n_linear) for model in mixed])
     problem.body.initialize(theta, rng)
     hidden = np.arange(problem.body.n_linear, problem.body.n_features)
     theta["factor"][:, hidden, hidden] = HIDDEN_SCALE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from skcml.problems.meta_params import MetaParams
 from skcml.problems.proximal import ProximalProblem
 from skcml.problems.scatter import fit_scatter
 from skcml.problems.task_mlp import Layer, TaskMLP
-from skcml.random_effects import MixedModel
+from skcml.problems.task_network import TaskNetwork
+from skcml.random_effects import MixedModel, leading
 from skcml.selection.held_out import HeldOut
 from skcml.selection.mixture import Densities
 from skcml.selection.models import FixedBody
@@ -32,29 +33,43 @@ class NetworkModel:
 
     Parameters
     ----------
-    layer : Layer
-        What of a hidden layer is the task's own: all, or gains and shifts.
+    layer : Layer or None
+        What of a built-in hidden layer is the task's own: all, or gains and shifts.
     strength : {"synapse", "layer", "fixed"}
         For what there is a strength of its own.
+    body : callable or None
+        Makes the network around the user's own module, from the number of outputs.
+    device : str
+        Where torch runs it.
     """
 
     layer: Layer
     strength: str = "synapse"
+    body: Callable[[int], TaskNetwork] | None = None
+    device: str = "cpu"
 
-    def problem(self, n_inputs: int, n_outputs: int, options: LearnOptions) -> ProximalProblem:
+    def problem(self, n_inputs: int, n_outputs: int, options: LearnOptions) -> Any:
         """See `Model`."""
+        cost = options.family.likelihood or SquaredError()
+        if self.body is not None:
+            from skcml.problems.on_torch import OnTorch
+
+            return OnTorch(ProximalProblem(self.body(n_outputs), cost, self.strength), self.device)
         network = TaskMLP(
             n_inputs, n_outputs, options.hidden_layer_sizes, options.activation, self.layer
         )
-        return ProximalProblem(network, options.family.likelihood or SquaredError(), self.strength)
+        return ProximalProblem(network, cost, self.strength)
 
     def start(
-        self, problem: ProximalProblem, mixed: Sequence[MixedModel], rng: np.random.Generator
+        self, problem: Any, mixed: Sequence[MixedModel], rng: np.random.Generator
     ) -> MetaParams:
         """Start where the mixed model ends: hidden features have no mean effect yet."""
         theta = MetaParams(problem.shapes)
         problem.initialize(theta, rng)
-        n_linear, n_features = len(mixed[0].omega), problem.network.fast["head"][0]
+        n_features = problem.network.fast["head"][0]
+        if self.body is not None:  # a module's features do not hold the inputs
+            mixed = [leading(model, 1) for model in mixed]
+        n_linear = len(mixed[0].omega)
         head = np.zeros((n_features, len(mixed)))
         variance = np.full((n_features, len(mixed)), HIDDEN_SCALE**2)
         for output, model in enumerate(mixed):
@@ -70,7 +85,7 @@ class NetworkModel:
 
     def calibrate(
         self,
-        problem: ProximalProblem,
+        problem: Any,
         theta: MetaParams,
         options: LearnOptions,
         episodes: Iterable[Episode],
@@ -94,7 +109,7 @@ class NetworkModel:
 
     def densities(
         self,
-        problem: ProximalProblem,
+        problem: Any,
         theta: MetaParams,
         options: LearnOptions,
         held_out: HeldOut,
@@ -106,13 +121,15 @@ class NetworkModel:
         return Densities(mean, variance, options.family.likelihood)
 
     def stack(
-        self, problem: ProximalProblem, thetas: Sequence[MetaParams], options: LearnOptions
+        self, problem: Any, thetas: Sequence[MetaParams], options: LearnOptions
     ) -> TaskNetworks:
         """See `Model`."""
         return TaskNetworks(problem, options.fit_solver, thetas)
 
-    def bodies(self, problem: ProximalProblem, thetas: Sequence[MetaParams]) -> list[FixedBody]:
+    def bodies(self, problem: Any, thetas: Sequence[MetaParams]) -> list[FixedBody]:
         """See `Model`."""
+        if self.body is not None:
+            return []
         network: Any = problem.network
         return [network.as_body(theta["omega"], theta) for theta in thetas]
 

@@ -1,0 +1,173 @@
+"""A user's own network behind the estimators."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from torch import nn
+
+from skcml import CMLClassifier, CMLRegressor
+from skcml.datasets import make_sinusoid_tasks
+from skcml.estimators._bodies import module_of
+
+X, Y, GROUPS = make_sinusoid_tasks(12, 10, random_state=0)
+LABELS = np.where(Y > 0, "up", "down")
+
+
+def perceptron(*norms, n_inputs=1):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(n_inputs, 4), *norms, nn.Tanh())
+
+
+def quick(make=CMLRegressor, **params):
+    params = {"body": perceptron(), "meta_max_iter": 2, "early_stopping": False} | params
+    return make(random_state=0, n_shots=4, **params)
+
+
+def images(n_classes=6, n_each=8, seed=0):
+    """Return images of bars, one place for each class, and their labels."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), n_each)
+    x = 0.3 * rng.normal(size=(len(y), 1, 6, 6))
+    x[np.arange(len(y)), 0, y % 6] += 1.0
+    return x, y
+
+
+def convolutions():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    )
+
+
+# --- groups
+
+
+@pytest.mark.parametrize("model", ["head", "modulatory", "synaptic"])
+@pytest.mark.parametrize("make", [CMLRegressor, CMLClassifier])
+def test_groups_are_adapted_to_on_a_module(make, model):
+    y = Y if make is CMLRegressor else LABELS
+    estimator = quick(make, model=model).meta_fit(X, y, groups=GROUPS)
+    networks = estimator.meta_params_["networks"]
+    assert networks["omega"].shape[0] == 1
+    estimator.fit(X[:5], y[:5])
+    expected = estimator.predict(X[5:10])
+    for other in (clone(estimator).fit(X[:5], y[:5]), pickle.loads(pickle.dumps(estimator))):
+        assert_array_equal(other.predict(X[5:10]), expected)
+    assert_array_equal(estimator.fit(X, y, groups=GROUPS).predict(X, groups=GROUPS).shape, len(X))
+
+
+def test_the_module_is_copied_and_its_weights_are_the_start():
+    module = perceptron()
+    before = [p.detach().clone() for p in module.parameters()]
+    estimator = quick(body=module, meta_max_iter=1, meta_learning_rate=1e-9)
+    estimator.meta_fit(X, Y, groups=GROUPS)
+    for p, was in zip(module.parameters(), before, strict=True):
+        assert torch.equal(p, was)
+    found = estimator.meta_params_["networks"]["body.0.weight"][0]
+    assert_allclose(found, before[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["modulatory", "synaptic"])
+def test_batch_normalisation_knows_the_rows_of_the_group_alone(model):
+    estimator = quick(body=perceptron(nn.BatchNorm1d(4)), model=model)
+    estimator.meta_fit(X, Y, groups=GROUPS).fit(X[:5], Y[:5])
+    together = estimator.predict(X[5:10])
+    alone = np.concatenate([estimator.predict(X[i : i + 1]) for i in range(5, 10)])
+    assert_allclose(alone, together, rtol=1e-6)
+
+
+def test_a_head_keeps_no_statistics():
+    with pytest.raises(ValueError, match="body has batch normalisation, whose statistics"):
+        quick(body=perceptron(nn.BatchNorm1d(4))).meta_fit(X, Y, groups=GROUPS)
+
+
+# --- classes that are new
+
+
+def test_a_body_is_kept_if_held_out_classes_say_so():
+    x, y = images(12)
+    estimator = CMLClassifier(
+        classes="exchangeable",
+        body=convolutions(),
+        meta_max_iter=10,
+        meta_batch_size=4,
+        n_ways=3,
+        n_shots=2,
+        random_state=0,
+    )
+    estimator.meta_fit(x, y)
+    gain = estimator.meta_gain_
+    assert (estimator._meta.learned.network is not None) == ("prototypes" in gain)
+    new, labels = images(4, seed=1)
+    estimator.fit(new[::4], labels[::4])
+    proba = estimator.predict_proba(new)
+    assert proba.shape == (32, 4)
+    alone = np.concatenate([estimator.predict_proba(new[i : i + 1]) for i in range(0, 32, 5)])
+    assert_allclose(alone, proba[::5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["head", "synaptic", "modulatory"])
+@pytest.mark.parametrize("body", [None, convolutions])
+def test_networks_of_exchangeable_classes(model, body):
+    x, y = images()
+    x = x if body else x.reshape(len(x), -1)
+    estimator = CMLClassifier(
+        classes="exchangeable",
+        model=model,
+        body=body,
+        hidden_layer_sizes=(4,),
+        meta_max_iter=2,
+        meta_batch_size=2,
+        early_stopping=False,
+        n_ways=(2, 3),
+        n_shots=(1, 2),
+        random_state=0,
+    )
+    estimator.meta_fit(x, y).fit(x[:24], y[:24])
+    proba = estimator.predict_proba(x[:24])
+    assert proba.shape == (24, 3)
+    assert (proba.argmax(1) == y[:24]).mean() > 0.5
+    assert estimator.meta_history_[0]["n_skipped"] == 0
+    assert len(estimator.prior_summary()) in (1, 2)
+    weak = clone(estimator).set_params(prior_strength=1e-3).fit(x[:3], y[:24:8])
+    strong = clone(estimator).set_params(prior_strength=1e3).fit(x[:3], y[:24:8])
+    assert abs(strong.predict_proba(x) - weak.predict_proba(x)).max() > 1e-9
+    # Two classes, or four, of any names.
+    estimator.fit(x[:32], np.array(list("abcd"))[y[:32]])
+    assert estimator.predict_proba(x[:3]).shape == (3, 4)
+
+
+# --- what is refused
+
+
+def test_rows_keep_their_shape():
+    x, y = images()
+    estimator = CMLClassifier(
+        classes="exchangeable", body=convolutions, meta_max_iter=1, n_ways=2, meta_batch_size=1
+    ).meta_fit(x, y)
+    with pytest.raises(ValueError, match=r"Rows of X have the shape \(1, 4, 9\), and those of"):
+        estimator.fit(x.reshape(-1, 1, 4, 9), y)
+    estimator.fit(x.reshape(len(x), -1), y)  # flat
+    with pytest.raises(ValueError, match="group_column=0 is a column of a table"):
+        CMLClassifier(body=convolutions, group_column=0).meta_fit(x, y)
+    with pytest.raises(ValueError, match="Found array with dim 4"):
+        CMLClassifier().meta_fit(x, y)
+
+
+def test_what_makes_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"body must be a torch.nn.Module, or a class or function"):
+        module_of(lambda: 3)
+    assert isinstance(module_of(nn.Tanh), nn.Tanh)
+    with pytest.raises(ValueError, match="The 'body' parameter of CMLRegressor must be a callable"):
+        quick(body=3).meta_fit(X, Y, groups=GROUPS)
+
+
+def test_another_body_after_meta_fit_is_refused():
+    estimator = quick().meta_fit(X, Y, groups=GROUPS)
+    estimator.set_params(body=perceptron(nn.LayerNorm(4)))
+    with pytest.raises(ValueError, match=r"body was .* when meta_fit was called"):
+        estimator.fit(X[:4], Y[:4])

@@ -69,7 +69,6 @@ def fit_mixed_glm(
     *,
     structure: str = "full",
     shrinkage: float = 2.0,
-    penalty: float = FIXED_PENALTY,
     max_iter: int = 100,
     tol: float = 2e-3,
 ) -> list[MixedModel]:
@@ -84,8 +83,6 @@ def fit_mixed_glm(
         Which coefficients of the columns, standardised, vary between groups, and whether together.
     shrinkage : float, default=2.0
         Pseudo-groups without correlation.
-    penalty : float, default=0.01
-        Precision of the prior of the fixed effects of the columns, standardised.
     max_iter : int, default=100
     tol : float, default=2e-3
         Stop when no entry of a covariance, relative to its largest, and no fixed effect moves by
@@ -111,7 +108,6 @@ def fit_mixed_glm(
     spread[0] = 0.5
     sigma = np.tile(restrict(np.diag(spread), structure), (n_logits, 1, 1))
     omega = np.zeros((n_logits, n_columns))
-    precision = np.append(FIXED_PENALTY, np.full(n_columns - 1, penalty))
     starts: list[dict[str, Any]] = [{} for _ in chunks]
     later_rounds = 1 if likelihood.is_coupled else LATER_ROUNDS
     n_iter = 0
@@ -129,10 +125,9 @@ def fit_mixed_glm(
                 starts[i]["doubt"] = doubt
             found.append(_moments(chunk, glm, solution, doubt, factor))
         total = _Moments(*(np.sum(part, axis=0) for part in zip(*found, strict=True)))
-        step, scale = _newton_step(total, omega, sigma, precision)
+        step, scale = _newton_step(total, omega, sigma)
         center = total.first / tasks.n_tasks
-        common = (factor @ center[..., None])[..., 0]
-        step += _fixed_share(common, omega, sigma, precision / tasks.n_tasks)
+        step += (factor @ center[..., None])[..., 0]
         spread = total.second / tasks.n_tasks - center[:, :, None] * center[:, None]
         new_sigma = np.empty_like(sigma)
         for c in range(n_logits):
@@ -247,28 +242,15 @@ def _as_matrices(rows: np.ndarray, is_coupled: bool) -> np.ndarray:
     return last[..., None] * np.eye(last.shape[-1])
 
 
-def _fixed_share(
-    common: np.ndarray, omega: np.ndarray, sigma: np.ndarray, precision: np.ndarray
-) -> np.ndarray:
-    """Return what fixed effects take over of the random effects' means, (L, K), given their prior.
-
-    The groups have it in common: moved, it changes no predictor, and only the priors have a say.
-    """
-    cost = sigma * precision
-    missing = common - (cost @ omega[..., None])[..., 0]
-    return np.linalg.solve(np.eye(omega.shape[1]) + cost, missing[..., None])[..., 0]
-
-
 def _newton_step(
-    total: _Moments, omega: np.ndarray, sigma: np.ndarray, precision: np.ndarray
+    total: _Moments, omega: np.ndarray, sigma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the step of the fixed effects and the scale of each coefficient's random effect."""
     n_logits, n_columns = omega.shape
     gradient = total.gradient.copy()
-    gradient[:, :n_columns] += precision * omega
+    gradient[:, :n_columns] += FIXED_PENALTY * omega
     size = gradient.size
-    ridge = np.tile(np.append(precision, np.full(n_columns, FIXED_PENALTY)), n_logits)
-    hessian = total.hessian.reshape(size, size) + np.diag(ridge)
+    hessian = total.hessian.reshape(size, size) + FIXED_PENALTY * np.eye(size)
     varies = sigma.diagonal(axis1=1, axis2=2) > 0
     free = np.concatenate([np.ones_like(varies), varies], axis=1).ravel()
     step = np.zeros(size)

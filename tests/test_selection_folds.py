@@ -10,7 +10,12 @@ from skcml.outer_loop import History
 from skcml.problems.meta_params import MetaParams
 from skcml.random_effects import STRUCTURES
 from skcml.selection import folds as module
-from skcml.selection.baselines import per_task_mean, pooled_heads, prior_densities
+from skcml.selection.baselines import (
+    per_task_mean,
+    pooled_heads,
+    pooled_mixed_model,
+    prior_densities,
+)
 from skcml.selection.folds import (
     Fold,
     learn_fold,
@@ -205,6 +210,21 @@ def test_a_network_starts_from_the_best_mixed_model():
         assert_array_equal(model.factor, other.factor)
         assert_array_equal(model.omega, other.omega)
     assert [step for step, _ in recorder.steps[0]] == list(range(1, len(fold.history.loss) + 1))
+
+
+def test_where_nothing_differs_a_network_starts_at_the_pooled_model_but_may_vary(monkeypatch):
+    monkeypatch.setattr(module, "MARGIN", 0.0)
+    tasks = linear_tasks(3, n_tasks=24, sizes=(3, 6), factor=np.zeros((3, 1)), noise=2.0)
+    train, held = tasks.subset(np.arange(12)), tasks.subset(np.arange(12, 24))
+    recorder = Recorder()
+    fold = learn_fold(train, held, learn_options(), np.random.default_rng(3), recorder)
+    assert max(fold.known.linear, key=fold.known.score) == "none"
+    ((start,),) = recorder.mixed
+    (pooled,) = pooled_mixed_model(train)
+    assert_array_equal(start.omega, pooled.omega)
+    varying = fit_mixed(train, max(STRUCTURES, key=fold.known.score))[0]
+    assert_array_equal(start.factor, varying.factor)
+    assert varying.factor.any()
 
 
 def test_a_network_is_judged_as_it_was_at_a_look():

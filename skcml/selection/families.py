@@ -21,9 +21,6 @@ from skcml.selection.mixture import IntervalShape
 
 # Pseudo-groups without correlation in a mixed model's covariance.
 SHRINKAGE = 5.0
-# Precision of the prior of a mixed model's fixed effects of classes or counts: that of the pooled
-# model.
-PENALTY = 1.0
 # Iterations of EM for coupled logits at most, where a network follows. What all logits have in
 # common is hardly identified and keeps moving, while the predictions have come to rest.
 COUPLED_ITERATIONS = 30
@@ -154,7 +151,7 @@ class ClassesOrCounts:
     ) -> dict[str, list[MixedModel]]:
         """See `Family`; asked for the mixed model alone, there is no shrinkage."""
         max_iter = COUPLED_ITERATIONS if self.likelihood.is_coupled else 100
-        how: dict[str, Any] = {"shrinkage": SHRINKAGE, "penalty": PENALTY, "max_iter": max_iter}
+        how: dict[str, Any] = {"shrinkage": SHRINKAGE, "max_iter": max_iter}
         if reml:
             how = {"shrinkage": 0.0, "max_iter": 200, "tol": 5e-4}
 

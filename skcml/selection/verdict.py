@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skcml.selection.families import Family
-from skcml.selection.folds import Fold, Judgement
+from skcml.selection.folds import MARGIN, Fold, Judgement
 from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
 
 # Where rows of a group are known, a model that cannot adapt to them would never let go; where none
@@ -21,10 +21,19 @@ ADAPTIVE, PRIOR = ("mixed_model", "networks"), ("pooled", "pooled_networks", "mi
 
 
 def best_structure(judgements: Sequence[Judgement], structures: tuple[str, ...]) -> str:
-    """Return the covariance structure with the best held-out log score; unjudged, the richest."""
+    """Return the covariance structure with the best held-out log score; unjudged, the richest.
+
+    "none" must be ahead of the others by a margin.
+    """
     if not judgements:
         return structures[0]
-    return max(structures, key=lambda name: sum(j.score(name) * j.n_groups for j in judgements))
+    n_groups = [j.n_groups for j in judgements]
+    scores = {
+        name: np.average([j.score(name) for j in judgements], weights=n_groups)
+        - (MARGIN if name == "none" else 0.0)
+        for name in structures
+    }
+    return max(scores, key=lambda name: scores[name])
 
 
 def weigh(

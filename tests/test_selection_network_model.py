@@ -11,7 +11,12 @@ from skcml.random_effects import MixedModel
 from skcml.selection.families import ClassesOrCounts
 from skcml.selection.held_out import HeldOut
 from skcml.selection.members import train_network
-from skcml.selection.network_model import HIDDEN_SCALE, SPREAD_FLOOR, NetworkModel
+from skcml.selection.network_model import (
+    HIDDEN_STRENGTH,
+    HIDDEN_STRENGTH_OF_RATES,
+    SPREAD_FLOOR,
+    NetworkModel,
+)
 from skcml.solvers.gauss_newton import GaussNewton
 from tests.builders import fit_mixed, learn_options, sinusoid_tasks
 from tests.task_networks import TO_THE_END, task_theta
@@ -64,7 +69,7 @@ def test_at_the_start_the_prior_predicts_the_fixed_part_of_the_mixed_model(kind,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_strengths_of_the_head_start_as_noise_over_variance(kind):
+def test_strengths_of_inputs_start_as_noise_over_variance(kind):
     _, _, problem, theta = started(kind)
     found = head_strengths(problem, theta)
     for output, mixed in enumerate(mixed_models()):
@@ -72,9 +77,16 @@ def test_strengths_of_the_head_start_as_noise_over_variance(kind):
         assert_allclose(found[:2, output], mixed.noise / variance[:2])
         # An effect that does not vary is held, not frozen.
         assert_allclose(found[2, output], 3 / SPREAD_FLOOR**2)
-        assert_allclose(found[3:, output], mixed.noise / HIDDEN_SCALE**2)
+    # Hidden features have the same, whatever the noise.
+    assert_allclose(found[3:], HIDDEN_STRENGTH)
     others = problem.strengths(theta)[: -found.size]
     assert_array_equal(others, np.ones(len(others)))
+
+
+def test_hidden_features_of_rates_start_with_a_strength_of_their_own():
+    family = ClassesOrCounts(Bernoulli())
+    _, _, problem, theta = started("synaptic", family=family, mixed=mixed_models(n_outputs=1))
+    assert_allclose(head_strengths(problem, theta)[3:], HIDDEN_STRENGTH_OF_RATES)
 
 
 @pytest.mark.parametrize("strength", ["layer", "fixed"])

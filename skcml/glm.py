@@ -231,6 +231,8 @@ def solve(
     return Solution(u, left, glm.factorize(rows), n_iter)
 
 
+# A step that went much too far is cut: its objective is infinite.
+@np.errstate(over="ignore", invalid="ignore")
 def _fall(
     glm: GLM, u: np.ndarray, step: np.ndarray, gradient: np.ndarray, doubt: Any
 ) -> tuple[np.ndarray, np.ndarray]:

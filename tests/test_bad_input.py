@@ -217,6 +217,11 @@ def test_a_group_column_is_not_enough():
 BAD_PARAMS = {
     "model": ["linear"],
     "strength": ["x", None],
+    "body": [3, "net"],
+    "transductive": ["no", None],
+    "device": [0, None],
+    "inner_max_iter": [0, 2.5, "many"],
+    "inner_tol": [-1.0, "fine"],
     "loss": ["absolute_error"],
     "hidden_layer_sizes": [0, (0,), (-1,), (2.5,), "32", None, [[4]], ("4",)],
     "activation": ["gelu"],
@@ -385,7 +390,7 @@ BAD_CLASSIFIER_PARAMS = {
 } | {
     "classes": ["both", None],
     "class_weight": ["even", [1.0, 2.0], {"a": -1}, {"a": np.nan}, {"a": "2"}, {"a": 1e61}],
-    "solver": ["closed_form"],
+    "solver": ["magic", None],
     "n_queries": [0, 1.5, "all"],
     "n_ways": [1, 1.5, "5", (3, 2), (1, 2), (2, 3, 4), (2.5, 3), [2]],
     "meta_max_iter": [-1, 1.5, "many"],

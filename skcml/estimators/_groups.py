@@ -81,7 +81,9 @@ def learn_groups(
     params = watched_params(estimator)
 
     def state_of(learned: Learned) -> GroupsState:
-        of_rows = replace(scaling, scatter=scaling.dispersion * learned.scatter)
+        # Of Poisson counts there is nothing that networks could explain.
+        share = learned.scatter if scaling.dispersion > 1 else 1.0
+        of_rows = replace(scaling, scatter=scaling.dispersion * share)
         return GroupsState(
             learned, of_rows, params, rows.targets, tasks.n_tasks, n_rows, family.metric
         )

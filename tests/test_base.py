@@ -233,8 +233,8 @@ def test_a_clone_and_its_origin_go_their_own_ways():
 
 
 def test_a_clone_of_what_has_not_learned_is_new():
-    copied = clone(CMLRegressor(tol=0.5).fit(X, Y))
-    assert copied.tol == 0.5
+    copied = clone(CMLRegressor(prior_strength=0.5).fit(X, Y))
+    assert copied.prior_strength == 0.5
     assert not copied.__sklearn_is_fitted__()
     assert not hasattr(copied, "n_features_in_")
 

@@ -110,6 +110,38 @@ def test_values_that_are_not_finite_are_refused(bad):
         read_outputs(np.array(bad), 2, estimator)
 
 
+@pytest.mark.parametrize(
+    ("values", "group_column", "column"),
+    [
+        (lambda t: t[["a", "b"]], None, "'b'"),
+        (lambda t: t[["a", "b"]].astype("Float64"), None, "'b'"),
+        (lambda t: pl.from_pandas(t[["a", "b"]]), None, "'b'"),
+        (lambda t: t[["a", "b"]].to_numpy(), None, "1"),
+        (lambda t: t[["a", "b"]].to_numpy().tolist(), None, "1"),
+        (lambda t: t, "ward", "'b'"),
+        (lambda t: t[["ward", "a", "b"]], 0, "'b'"),
+        (lambda t: t[["ward", "a", "b"]].to_numpy(), 0, "2"),
+        (lambda t: t[["a", "ward", "b"]].to_numpy().tolist(), -2, "2"),
+        (lambda t: t[["a", "b", "ward"]].to_numpy(), -1, "1"),
+    ],
+)
+@pytest.mark.parametrize(("bad", "kind"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_the_first_column_that_is_not_finite_is_named(values, group_column, column, bad, kind):
+    table = FRAME.assign(b=[0.0, 1.0, bad, 3.0, bad, 5.0])
+    estimator = CMLRegressor(group_column=group_column)
+    sentence = rf"^Input X contains {kind}.* The first column that holds it is {column}\.(\n|$)"
+    with pytest.raises(ValueError, match=sentence):
+        read_features(estimator, values(table), None, reset=True)
+
+
+def test_the_output_that_is_not_finite_is_named_where_there_are_several():
+    y = np.where(X == 3, np.nan, X)
+    with pytest.raises(ValueError, match=r"^Input y contains NaN\. The first column .* is 1\.$"):
+        read_outputs(y, 6, CMLRegressor())
+    with pytest.raises(ValueError, match=r"^Input y contains NaN\.$"):
+        read_outputs(y[:, 1], 6, CMLRegressor())
+
+
 def test_finite_values_with_an_infinite_sum_are_called_large_and_not_infinite():
     estimator = CMLRegressor()
     read_features(estimator, X, None, reset=True)

@@ -5,10 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
 from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._inputs import Targets
 from skcml.estimators._meta_state import (
+    ABOUT_DATA,
     READ_BY_FIT,
     UNREAD_BY_FIT,
     check_params,
@@ -178,6 +180,49 @@ def test_the_prior_is_that_of_meta_fit_whatever_was_set_since():
     attributes = other._meta.attributes()
     vars(other).update(attributes)
     np.testing.assert_array_equal(other.predict(X, return_std=True), prior)
+
+
+# --- parameters that fit does not read without meta_fit
+
+QUIET = READ_BY_FIT | UNREAD_BY_FIT | ABOUT_DATA
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHER) - QUIET))
+def test_what_shapes_nothing_without_meta_fit_is_warned_of(name):
+    value = {"model": "synaptic", "rule": "implicit"}.get(name, OTHER[name])
+    sentence = rf"^meta_fit has not been called, without which {name} has no effect: fit is ridge "
+    with pytest.warns(UserWarning, match=sentence) as record:
+        estimator = CMLRegressor(**{name: value}).fit(X, Y)
+    assert [w.filename for w in record] == [__file__]
+    np.testing.assert_array_equal(estimator.predict(X), CMLRegressor().fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize("name", sorted(QUIET & set(OTHER)))
+def test_what_fit_reads_or_the_data_ask_for_is_not_warned_of(name):
+    estimator = CMLRegressor(**{name: OTHER[name]})
+    estimator.fit(X, abs(Y))
+    assert hasattr(estimator, "_adapted")
+
+
+@pytest.mark.parametrize("sizes", [[32], np.array([32])])
+def test_a_default_in_another_container_is_not_warned_of(sizes):
+    CMLRegressor(hidden_layer_sizes=sizes).fit(X, Y)
+
+
+def test_the_warning_says_what_fit_does_instead():
+    many = "n_shots, support have no effect: fit is"
+    with pytest.warns(UserWarning, match=f"{many} Poisson regression, one for each group; to "):
+        CMLRegressor(loss="poisson", n_shots=3, support="first").fit(X, abs(Y), groups=GROUPS)
+    x, y, _ = labelled()
+    with pytest.warns(UserWarning, match="n_ways has no effect: fit is logistic regression; to "):
+        CMLClassifier(n_ways=3, class_weight="balanced").fit(x, y)
+
+
+def test_a_search_over_what_shapes_meta_fit_says_that_nobody_called_it():
+    search = GridSearchCV(CMLRegressor(), {"hidden_layer_sizes": [(4,), (8,)]}, cv=2)
+    with pytest.warns(UserWarning, match="without which hidden_layer_sizes has no effect"):
+        search.fit(X, Y)
+    assert len(set(search.cv_results_["mean_test_score"])) == 1
 
 
 # --- classes

@@ -84,6 +84,11 @@ def test_public_names_are_distinct_and_offered_by_dir():
         assert set(module.__all__) <= set(dir(module))
 
 
+def test_tab_completion_offers_public_names_alone():
+    assert [name for name in dir(skcml) if not name.startswith("_")] == sorted(skcml.__all__)
+    assert all(hasattr(skcml, name) for name in dir(skcml))
+
+
 def test_the_checks_find_what_is_lacking():
     def poor(x, y=1, *rest, **options) -> int:
         """Do it.

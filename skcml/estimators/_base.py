@@ -17,7 +17,7 @@ from skcml.estimators._bodies import flat_rows
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
 from skcml.estimators._meta_options import RULES, learn_options
-from skcml.estimators._meta_state import MetaState, check_params
+from skcml.estimators._meta_state import MetaState, check_params, warn_of_unused_params
 from skcml.estimators._progress import hook_data
 from skcml.estimators._summaries import SummariesMixin
 from skcml.problems.mlp import ACTIVATIONS
@@ -155,7 +155,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
 
         Without `meta_fit` before it, this is ridge regression (logistic or Poisson regression for
         classes or counts) on standardised features, with ``prior_strength`` as its penalty; with
-        ``groups``, one for each group.
+        ``groups``, one for each group. It warns if parameters were set that only shape `meta_fit`.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         likelihood = family.likelihood
         scaling = scaling_of(rows, likelihood, standardize=self.standardize)
         tasks, index = task_rows(rows, scaling)
-        return adapt_ridge(
+        adapted = adapt_ridge(
             tasks,
             index,
             scaling,
@@ -224,6 +224,11 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
             targets=rows.targets,
             likelihood=likelihood,
         )
+        kind = "ridge"
+        if likelihood is not None:
+            kind = "Poisson" if likelihood.has_exposure else "logistic"
+        warn_of_unused_params(self, kind, is_grouped=index is not None)
+        return adapted
 
     def _read(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,11 +16,14 @@ from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapting import AdaptedTasks, adapt_learned, task_rows
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
+from skcml.estimators._warnings import warn
 from skcml.selection import Learned
 
 # Parameters that `fit` itself reads, and those that it does not even look at.
 READ_BY_FIT = frozenset({"prior_strength", "solver", "inner_max_iter", "inner_tol"})
 UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
+# Those that say what the data are, with `meta_fit` and without; the others shape `meta_fit` alone.
+ABOUT_DATA = frozenset({"classes", "class_weight", "group_column", "loss", "standardize"})
 
 
 class MetaState(Protocol):
@@ -167,6 +171,34 @@ def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
 def _watched(name: str, value: Any) -> Any:
     """Return what is compared: of a user's network its layers, so that a copy is no change."""
     return repr(value) if name == "body" else value
+
+
+def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bool) -> None:
+    """Say that parameters were set that shape nothing without `meta_fit`.
+
+    Parameters
+    ----------
+    estimator : estimator
+    kind : {"ridge", "logistic", "Poisson"}
+        The regression that `fit` is without it.
+    is_grouped : bool
+        Whether it is one for each group.
+    """
+    defaults = inspect.signature(type(estimator).__init__).parameters
+    unused = [
+        name
+        for name in estimator._get_param_names()
+        if name not in READ_BY_FIT | UNREAD_BY_FIT | ABOUT_DATA
+        and name in defaults
+        and not np.array_equal(getattr(estimator, name), defaults[name].default)
+    ]
+    if unused:
+        have = "has" if len(unused) == 1 else "have"
+        warn(
+            f"meta_fit has not been called, without which {', '.join(unused)} {have} no effect: "
+            f"fit is {kind} regression{', one for each group' * is_grouped}; to learn from groups "
+            "or other classes, call meta_fit first."
+        )
 
 
 def _free_params(estimator: BaseEstimator, state: MetaState) -> list[str]:

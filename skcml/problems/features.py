@@ -65,6 +65,12 @@ class Body(Protocol):
         of tasks, and ``x`` holds the support rows of all tasks, then their query rows.
         """
 
+    def statistics(self, theta: Mapping[str, Array], x: Array, weight: Array) -> np.ndarray:
+        """Return what to keep of support rows, (n_tasks, n_statistics).
+
+        x has the shape (n_tasks, n_support, n_inputs), weight (n_tasks, n_support).
+        """
+
     def stacked(self, theta: Mapping[str, Array], x: np.ndarray) -> np.ndarray:
         """Return features by a stack of M bodies, (M, n_rows, n_features), or by all alike."""
 

@@ -111,6 +111,10 @@ class MLPBody:
         inputs = xp.broadcast_to(x, (*h.shape[:-1], x.shape[-1]))
         return xp.concatenate([xp.ones_like(inputs[..., :1]), inputs, h], axis=-1), tape
 
+    def statistics(self, theta: Mapping[str, Array], x: Array, weight: Array) -> np.ndarray:
+        """Return nothing: (n_tasks, 0)."""
+        return np.zeros((len(x), 0))
+
     def stacked(self, theta: Mapping[str, Array], x: np.ndarray) -> np.ndarray:
         """Return features by a stack of M bodies, (M, n_rows, K); (n_rows, K) without a layer."""
         return self.forward(theta, x)[0]

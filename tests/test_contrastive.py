@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from skcml.rules.contrastive import MAX_LIMIT, SCHEMES, Contrastive, nudge_limit, resolve_scheme
+from skcml.rules.contrastive import SCHEMES, Contrastive, resolve_scheme
+from skcml.rules.strength import MAX_LIMIT, nudge_limit
 from skcml.solvers.closed_form import closed_form
 from tests.asserts import (
     assert_mean_over_tasks,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skcml.rules.contrastive import Contrastive, nudge_limit
+from skcml.rules.contrastive import Contrastive
+from skcml.rules.strength import nudge_limit
 from skcml.solvers import gauss_newton as module
 from skcml.solvers.gauss_newton import GaussNewton
 from tests.builders import proximal_episode, proximal_problem, proximal_theta

@@ -8,7 +8,8 @@ import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from skcml.rules.contrastive import Contrastive, nudge_limit
+from skcml.rules.contrastive import Contrastive
+from skcml.rules.strength import nudge_limit
 from skcml.solvers.newton import newton
 from tests.asserts import (
     assert_energy_theta_grad,

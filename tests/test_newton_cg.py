@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from skcml.episodes import Episode
 from skcml.problems.prototypes import PrototypeProblem, unit_rows
-from skcml.rules.contrastive import nudge_limit
+from skcml.rules.strength import nudge_limit
 from skcml.solvers import newton_cg as module
 from skcml.solvers.base import InnerSolver
 from skcml.solvers.newton_cg import conjugate_gradients, newton_cg

@@ -25,14 +25,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from skcml.arrays import Array, namespace
 from skcml.episodes import Episode
 from skcml.problems.base import InnerProblem, Term
 from skcml.problems.meta_params import MetaParams
 from skcml.rules.along import terms_along
 from skcml.rules.base import MetaGradient, usable_mean
+from skcml.rules.strength import automatic_strength, nudge_limit, where_usable
 from skcml.solvers.base import InnerSolution, InnerSolver
 
 SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
@@ -40,8 +39,8 @@ SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
 ORDER = {"forward": 1, "symmetric": 2, "second_order": 2}
 # A nudge away from the target may take this share of beta_lim, which is known to a few percent.
 SAFE_SHARE = 0.9
-# beta_lim of a loss (almost) without curvature, so that beta="auto" stays finite.
-MAX_LIMIT = 1e6
+# That which beta="auto" takes at most: near the limit such a phase is hard to solve.
+LARGEST_SHARE = 0.5
 NO_FACTOR = (
     "scheme='tangent' needs a solver that has a factor of the energy's curvature, and this one "
     "has none; choose scheme='symmetric' or another solver."
@@ -59,8 +58,8 @@ class Contrastive:
     beta : float or "auto", default="auto"
         Nudging strength of the finite schemes, at most beta_lim of a task, the strength beyond
         which the -beta phase has no minimum; near it, "symmetric" contrasts with the free phase.
-        "auto" takes a share of beta_lim, which follows the accuracy of the solver: that is what
-        limits how small beta may be.
+        "auto" balances the bias of a strong nudge with what a solver leaves unsolved, which drowns
+        a weak one; see `automatic_strength`.
     """
 
     scheme: str = "auto"
@@ -81,7 +80,7 @@ class Contrastive:
             terms, usable = self._finite_terms(problem, solver, theta, batch, free)
         share = usable_mean(usable)
         grad = problem.theta_grad([_masked(t, usable, share) for t in terms], theta, batch)
-        losses = _where(usable, problem.loss(free.phi, theta, batch))
+        losses = where_usable(usable, problem.loss(free.phi, theta, batch))
         n_left_out = int((~usable).sum())
         loss = float((share * losses).sum()) if n_left_out < len(usable) else float("nan")
         return MetaGradient(grad, loss, n_left_out)
@@ -104,8 +103,7 @@ class Contrastive:
         """
         scheme = resolve_scheme(self.scheme, free)
         limit = nudge_limit(problem, theta, batch, free)
-        slope = problem.loss_phi_grad(free.phi, theta, batch)
-        beta = self._strength(scheme, limit, slope, free)
+        beta = self.strength(scheme, problem, theta, batch, free, limit)
         one = 1 + 0 * beta
         first = solver(problem, theta, batch, beta, init=free.phi)
         if scheme == "forward":
@@ -130,21 +128,36 @@ class Contrastive:
         ]
         return terms, usable
 
-    def _strength(self, scheme: str, limit: Array, slope: Array, free: InnerSolution) -> Array:
-        """Return beta for each task, of shape (n_tasks,)."""
+    def strength(
+        self,
+        scheme: str,
+        problem: InnerProblem,
+        theta: MetaParams,
+        batch: Any,
+        free: InnerSolution,
+        limit: Array,
+    ) -> Array:
+        """Return the beta of a finite scheme for each task, of shape (n_tasks,).
+
+        Parameters
+        ----------
+        scheme : {"symmetric", "forward", "second_order"}
+        problem, theta, batch : as for a solver
+        free : InnerSolution
+            The free phase.
+        limit : array of shape (n_tasks,)
+            As `nudge_limit` gave it.
+        """
         if self.beta != "auto":
             beta = float(self.beta)
             if not 0 < beta < float("inf"):
                 raise ValueError(f"beta={self.beta!r} must be 'auto' or a positive number.")
             # Far beyond it the difference is no derivative any more, and may point uphill.
             return namespace(limit).clip(limit, None, beta)
-        # With s = beta / limit the error is C1 delta / s + C2 s^order: least at
-        # s = delta^(1/(1+order)). delta is what the solver left of the energy's gradient, in units
-        # of the force that a nudge of the size of the limit exerts: a pure number.
-        force = limit * (slope**2).sum((0, -1)) ** 0.5
-        delta = _where(free.usable, free.grad_norm / (force + (force == 0)))
-        share: Array = namespace(limit).clip(delta, 1e-16, 1e-2) ** (1.0 / (1 + ORDER[scheme]))
-        return limit * share
+        best = automatic_strength(ORDER[scheme], problem, theta, batch, free)
+        if scheme == "symmetric":
+            return namespace(limit).minimum(best, LARGEST_SHARE * limit)
+        return best
 
 
 def resolve_scheme(scheme: str, free: InnerSolution) -> str:
@@ -166,67 +179,9 @@ def tangent_terms(
     return terms_along(problem, free.phi, move)
 
 
-def nudge_limit(
-    problem: InnerProblem,
-    theta: MetaParams,
-    batch: Any,
-    free: InnerSolution,
-    n_iter: int = 50,
-) -> Array:
-    """Return beta_lim of each task: E - beta L has a minimum for every smaller beta.
-
-    It is the inverse of the largest eigenvalue of H^-1 Q, Q the curvature of the loss; found by
-    power iteration with the Rayleigh quotient in the metric of Q. Where the solver has no factor
-    of H, the energy's prior stands for it, so that the limit is then too low, if anything. Where
-    the loss has no curvature it is ``MAX_LIMIT``.
-
-    Returns
-    -------
-    array of shape (n_tasks,)
-    """
-    solve_h = free.solve_h or (lambda direction: problem.solve_prior(direction, theta))
-    slope = _where(free.usable, problem.loss_phi_grad(free.phi, theta, batch))
-    # A start that is not orthogonal to the leading direction by accident of the data.
-    size = _largest_entry(slope)
-    direction = solve_h(slope + (1e-3 * size + (size == 0)) * _ramp(slope))
-    largest = 0 * direction.sum((0, -1))
-    for _ in range(n_iter):
-        # Each task by itself: scaled by another's, a small curvature would fade to nothing.
-        direction = direction / _largest_entry(direction)
-        pushed = problem.loss_curvature(direction, free.phi, theta, batch)
-        moved = solve_h(pushed)
-        energy = (direction * pushed).sum((0, -1))
-        largest = (pushed * moved).sum((0, -1)) / (energy + (energy == 0))
-        # A direction without curvature stays where it is.
-        direction = namespace(moved).where(_largest_entry(moved) > 0, moved, direction)
-    return 1.0 / namespace(largest).clip(largest, 1 / MAX_LIMIT, None)
-
-
-def _largest_entry(array: Array) -> Array:
-    """Return the largest absolute value of each task, of shape (1, n_tasks, 1)."""
-    return namespace(array).amax(abs(array), (0, 2))[None, :, None]
-
-
-def _ramp(like: Array) -> Array:
-    """Return 1, 2, ... along the last axis, alternating in sign; of shape (n_params,)."""
-    n = like.shape[-1]
-    ramp = np.arange(1, n + 1) * (-1.0) ** np.arange(n) / n
-    if isinstance(like, np.ndarray):
-        return ramp
-    return namespace(like).asarray(ramp, dtype=like.dtype, device=like.device)
-
-
-def _where(usable: Array, array: Array) -> Array:
-    """Put zeros where a task cannot be used: its numbers need not be finite."""
-    if usable.all():
-        return array
-    mask = usable if array.ndim == 1 else usable[:, None]
-    return namespace(array).where(mask, array, 0.0)
-
-
 def _masked(term: Term, usable: Array, share: Array) -> Term:
     """Average a summand over the usable tasks."""
     energy, loss = (
-        None if c is None else _where(usable, c) * share for c in (term.energy, term.loss)
+        None if c is None else where_usable(usable, c) * share for c in (term.energy, term.loss)
     )
-    return Term(_where(usable, term.phi), energy, loss)
+    return Term(where_usable(usable, term.phi), energy, loss)

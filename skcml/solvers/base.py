@@ -31,6 +31,8 @@ class InnerSolution:
     solve_h : callable or None
         Applies the inverse of the energy's curvature to an array of phi's shape; None where the
         solver has no factor of it.
+    bound : array of shape (n_tasks,), or None
+        Norm of the gradient at which a task is done; None where solvers go as far as they can.
     """
 
     phi: Array
@@ -39,6 +41,7 @@ class InnerSolution:
     converged: Array
     usable: Array
     solve_h: Callable[[Array], Array] | None
+    bound: Array | None = None
 
 
 class InnerSolver(Protocol):

@@ -131,6 +131,7 @@ class Descent:
         nudged_away = xp.asarray(self.beta < 0)
         nears = ~nudged_away | (here.norm <= first.norm) | (here.norm <= self.bound)
         usable = is_finite & self.has_fallen(here) & nears & ~is_lost
+        converged = (here.norm <= self.bound) & usable
         return InnerSolution(
-            here.phi, here.norm, n_iter, (here.norm <= self.bound) & usable, usable, solve_h
+            here.phi, here.norm, n_iter, converged, usable, solve_h, bound=self.bound
         )

@@ -47,6 +47,7 @@ bench: .venv
 	$(BIN)/python -m benchmarks.speed.run
 	$(BIN)/python -m benchmarks.speed.classes
 	$(BIN)/python -m benchmarks.speed.meta_step
+	$(BIN)/python -m benchmarks.theory.run
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png

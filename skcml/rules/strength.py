@@ -179,5 +179,7 @@ def _ramp(like: Array) -> Array:
 
 def where_usable(usable: Array, array: Array) -> Array:
     """Put zeros where a task cannot be used: its numbers need not be finite."""
+    if usable.all():
+        return array
     mask = usable if array.ndim == 1 else usable[:, None]
     return namespace(array).where(mask, array, 0.0)

@@ -1,0 +1,176 @@
+"""A picture of how far the rule is from the exact meta-gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import Bunch
+
+from skcml.inspection._meta_gradient_error import meta_gradient_error
+from skcml.rules.contrastive import ORDER
+
+
+class MetaGradientErrorDisplay:
+    """Error of the meta-gradient against the nudging strength.
+
+    Each scheme has a colour, each tolerance of the inner solver a line, the paler the looser. Stars
+    mark the least error, rings with a line below what ``beta="auto"`` takes, and the dashed line
+    is ``beta_limit``.
+
+    Parameters
+    ----------
+    result : Bunch
+        What `meta_gradient_error` returned.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Where it was drawn.
+    figure_ : matplotlib.figure.Figure
+        Its figure.
+    lines_ : dict of str to list of matplotlib.lines.Line2D
+        Of each scheme, a line for each tolerance.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> import numpy as np
+    >>> from skcml import CMLRegressor
+    >>> from skcml.inspection import MetaGradientErrorDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> groups = np.repeat(np.arange(20), 8)
+    >>> X = rng.normal(size=(160, 2))
+    >>> y = (X * rng.normal(size=(20, 2))[groups]).sum(axis=1) + 0.3 * rng.normal(size=160)
+    >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+    >>> est.meta_fit(X, y, groups=groups)
+    CMLRegressor(...)
+    >>> display = MetaGradientErrorDisplay.from_estimator(
+    ...     est, X, y, groups, tols=[1e-6], random_state=0
+    ... )
+    >>> display.ax_.get_xlabel()
+    'nudging strength beta'
+    >>> matplotlib.pyplot.close(display.figure_)
+    """
+
+    def __init__(self, *, result: Bunch) -> None:
+        self.result = result
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        betas: ArrayLike | None = None,
+        tols: ArrayLike = (1e-3, 1e-5, 1e-7),
+        schemes: Sequence[str] = tuple(ORDER),
+        n_tasks: int = 10,
+        random_state: Any = None,
+        ax: Any = None,
+    ) -> Self:
+        """Compare and draw; see `meta_gradient_error`.
+
+        Parameters
+        ----------
+        estimator : CMLRegressor or CMLClassifier
+            After `meta_fit`.
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows of two groups or more.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Outputs.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row; not needed with ``group_column``.
+        betas : array-like of shape (n_betas,), optional
+            Nudging strengths.
+        tols : array-like of shape (n_tols,), default=(1e-3, 1e-5, 1e-7)
+            Tolerances of the inner solver.
+        schemes : sequence of {"forward", "symmetric", "second_order"}
+            Schemes to compare; all by default.
+        n_tasks : int, default=10
+            Tasks to draw.
+        random_state : int, RandomState instance or None, default=None
+            Source of the tasks.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        display : MetaGradientErrorDisplay
+        """
+        _pyplot()  # before the work
+        result = meta_gradient_error(
+            estimator,
+            X,
+            y,
+            groups,
+            betas=betas,
+            tols=tols,
+            schemes=schemes,
+            n_tasks=n_tasks,
+            random_state=random_state,
+        )
+        return cls(result=result).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        display : MetaGradientErrorDisplay
+            Itself, with the attributes `ax_`, `figure_` and `lines_`.
+        """
+        if ax is None:
+            _, ax = _pyplot().subplots()
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_ = {
+            scheme: self._draw(scheme, f"C{number}")
+            for number, scheme in enumerate(self.result.error)
+        }
+        ax.axvline(self.result.beta_limit, color="0.4", linestyle="--", label="beta_limit")
+        ax.plot([], [], "*", color="0.4", label="least")
+        ax.plot([], [], "o", color="0.4", fillstyle="none", label='beta="auto"')
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="nudging strength beta",
+            ylabel="relative error of the meta-gradient",
+        )
+        ax.legend()
+        return self
+
+    def _draw(self, scheme: str, color: str) -> list[Any]:
+        """Draw one scheme: a line, a star and a ring for each tolerance."""
+        found, lines = self.result, []
+        tightest = found.tol.argmin()
+        order = np.argsort(-found.tol)
+        for shade, row in zip(np.linspace(0.35, 1.0, len(order)), order, strict=True):
+            look = {"color": color, "alpha": shade if len(order) > 1 else 1.0}
+            label = scheme if row == tightest else None
+            lines += self.ax_.plot(found.beta, found.error[scheme][row], label=label, **look)
+            self.ax_.plot(found.best_beta[scheme][row], found.best_error[scheme][row], "*", **look)
+            auto, error = found.auto_beta[scheme][row], found.auto_error[scheme][row]
+            self.ax_.plot(auto, error, "o", fillstyle="none", **look)
+            self.ax_.axvline(auto, linestyle=":", linewidth=0.8, **look)
+        return lines
+
+
+def _pyplot() -> Any:
+    """Import matplotlib, or say how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'MetaGradientErrorDisplay draws with matplotlib: pip install "skcml[plot]".'
+        ) from error
+    return plt

@@ -1,0 +1,105 @@
+"""From an estimator that has learned, and a user's rows, to an inner problem on an episode."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skcml.episodes import Episode, EpisodeSampler
+from skcml.estimators._adapting import task_rows
+from skcml.estimators._base import BaseCML
+from skcml.estimators._inputs import Rows
+from skcml.estimators._meta_options import learn_options
+from skcml.estimators._meta_state import GroupsState, check_params
+from skcml.heads import Heads
+from skcml.problems.meta_params import MetaParams
+from skcml.selection.members import linear_problem
+
+
+class TaskSample(NamedTuple):
+    """What a rule is called with, but for its solver.
+
+    Attributes
+    ----------
+    problem : InnerProblem
+    theta : MetaParams
+        As `meta_fit` left them and `fit` takes them.
+    episode : Episode
+        Tasks drawn from the rows, in standardised units.
+    member : {"networks", "mixed_model"}
+        Whose meta-parameters they are.
+    """
+
+    problem: Any
+    theta: MetaParams
+    episode: Episode
+    member: str
+
+
+def sample_tasks(
+    estimator: Any, X: Any, y: Any, groups: Any, n_tasks: int, random_state: Any
+) -> TaskSample:
+    """Draw tasks as `meta_fit` does, for the network of the first fold or the mixed model."""
+    state = _learned_state(estimator)
+    rows = estimator._read(X, y, groups, None, known=state.targets)
+    options = learn_options(estimator, estimator._family(rows))
+    sampler = EpisodeSampler(
+        _usable_tasks(rows, state),
+        n_shots=options.n_shots,
+        n_queries=options.n_queries,
+        support=options.support,
+        batch_size=n_tasks,
+        rng=np.random.default_rng(check_random_state(random_state).randint(2**31)),
+    )
+    n_inputs, n_outputs = len(state.scaling.x_mean), len(state.scaling.y_mean)
+    members = state.learned.members
+    if "networks" in members:
+        name, problem = "networks", options.model.problem(n_inputs, n_outputs, options)
+    else:
+        name, problem = "mixed_model", linear_problem(n_inputs, n_outputs, options)
+    networks = members[name].with_precision(estimator.prior_strength)
+    thetas = networks.unstack(problem) if isinstance(networks, Heads) else networks.members
+    return TaskSample(problem, thetas[0].copy(), sampler.draw(), name)
+
+
+def _learned_state(estimator: Any) -> GroupsState:
+    """Return what an estimator learned from groups, or say what it lacks."""
+    if not isinstance(estimator, BaseCML):
+        raise TypeError(
+            "meta_gradient_error is about CMLRegressor and CMLClassifier; got an estimator of "
+            f"type {type(estimator).__name__}."
+        )
+    state = getattr(estimator, "_meta", None)
+    if state is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} has not learned yet, so that there are no "
+            "meta-parameters to differentiate by: call meta_fit first."
+        )
+    if not isinstance(state, GroupsState):
+        raise ValueError(
+            "What was learned from exchangeable classes has no second derivatives here, and so no "
+            "exact gradient to compare with; meta_gradient_error is about shared classes and "
+            "numbers."
+        )
+    check_params(estimator, state)
+    return state
+
+
+def _usable_tasks(rows: Rows, state: GroupsState) -> Any:
+    """Return the standardised rows of the groups from which a task can be drawn."""
+    n_rows = len(rows.X)
+    if rows.groups is None:
+        raise ValueError(
+            f"meta_gradient_error needs the group of each of the n_samples = {n_rows} rows: pass "
+            "groups=, or keep the groups in a column of X and name it as group_column."
+        )
+    tasks, _ = task_rows(rows, state.scaling)
+    usable = np.flatnonzero(tasks.sizes > 1)
+    if len(usable) < 2:
+        raise ValueError(
+            "meta_gradient_error needs at least two groups with a row to adapt to and a row to "
+            f"predict; got {len(usable)} in n_samples = {n_rows} rows. Check groups."
+        )
+    return tasks.subset(usable)

@@ -1,0 +1,185 @@
+"""`meta_gradient_error` by itself: what it compares, and what it refuses."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import Ridge
+
+from benchmarks.theory.problems import ridge
+from skcml import CMLClassifier, CMLRegressor
+from skcml.heads import Heads
+from skcml.inspection import _exact, _task_sample, meta_gradient_error
+from skcml.selection import members
+from skcml.solvers.gauss_newton import GaussNewton
+from tests.builders import (
+    learn_options,
+    proximal_episode,
+    proximal_problem,
+    proximal_theta,
+    random_theta,
+)
+from tests.estimators import grouped, labelled, learned, linear, quick
+
+FEW = {"tols": [1e-8], "betas": [1e-3, 1e-2], "random_state": 0}
+
+
+def test_of_networks_if_there_are_any_else_of_the_mixed_model():
+    X, y, groups = grouped()
+    assert meta_gradient_error(learned(), X, y, groups, **FEW).member == "networks"
+    est = linear().meta_fit(X, y, groups=groups)
+    assert meta_gradient_error(est, X, y, groups, **FEW).member == "mixed_model"
+
+
+def test_shapes_and_counts():
+    X, y, groups = grouped()
+    found = meta_gradient_error(
+        learned(), X, y, groups, betas=[1e-4, 1e-3, 1e-2], tols=[1e-3, 1e-6], n_tasks=5
+    )
+    for scheme in ("forward", "symmetric", "second_order"):
+        assert found.error[scheme].shape == (2, 3)
+        for part in ("best_beta", "best_error", "auto_beta", "auto_error"):
+            assert found[part][scheme].shape == (2,)
+        assert_array_equal(found.best_error[scheme], found.error[scheme].min(1))
+    assert found.tangent_error.shape == (2,)
+    assert 0 < found.beta_limit <= found.beta_limit_median
+    assert found.n_tasks == 5
+    assert found.n_left_out == 0
+    everyone = meta_gradient_error(learned(), X, y, groups, n_tasks=1000, **FEW)
+    assert everyone.n_tasks == 12
+    alone = meta_gradient_error(learned(), X, y, groups, schemes=["forward"], **FEW)
+    assert list(alone.error) == ["forward"]
+
+
+def test_strengths_by_default_end_at_the_limit():
+    found = meta_gradient_error(*ridge(), tols=[1e-2], schemes="forward", random_state=0)
+    assert_allclose(found.beta[-1], found.beta_limit)
+
+
+def test_the_estimator_is_left_as_it_is_and_tasks_are_drawn_by_random_state():
+    X, y, groups = grouped()
+    est = learned()
+    before = est.predict(X, groups=groups)
+    first, second, other = (
+        meta_gradient_error(est, X, y, groups, n_tasks=4, **FEW | {"random_state": seed})
+        for seed in (0, 0, 1)
+    )
+    assert_array_equal(first.error["forward"], second.error["forward"])
+    assert (first.error["forward"] != other.error["forward"]).any()
+    assert_array_equal(est.predict(X, groups=groups), before)
+
+
+@pytest.mark.parametrize("model", ["modulatory", "synaptic"])
+def test_the_estimators_own_solver(model):
+    X, y, groups = grouped()
+    params = {"model": model, "early_stopping": False, "prior_strength": 5.0}
+    est = quick(**params).meta_fit(X, y, groups=groups)
+
+    def error(**solver):
+        found = meta_gradient_error(est.set_params(**solver), X, y, groups, **FEW)
+        assert found.member == "networks"
+        return found.error["symmetric"]
+
+    by_default = error()
+    assert_allclose(error(solver="gauss_newton"), by_default, rtol=0.5)
+    assert by_default.max() < 0.05
+    # A few steps of a slow solver lead nowhere.
+    assert error(solver="adam", inner_max_iter=5).min() > 0.2
+
+
+def test_classes_counts_and_several_outputs():
+    X, y, groups = labelled(n_classes=3)
+    options = {"hidden_layer_sizes": (), "meta_max_iter": 0, "early_stopping": False}
+    several = CMLClassifier(classes="shared", **options).meta_fit(X, y, groups=groups)
+    assert meta_gradient_error(several, X, y, groups, **FEW).error["symmetric"].max() < 1e-3
+    X, y, groups = grouped()
+    counts = np.random.default_rng(0).poisson(np.exp(0.3 * y.clip(-3, 3)))
+    est = CMLRegressor(loss="poisson", **options).meta_fit(X, counts, groups=groups)
+    assert meta_gradient_error(est, X, counts, groups, **FEW).error["symmetric"].max() < 1e-3
+    X, y, groups = grouped(n_outputs=2)
+    found = meta_gradient_error(learned(2), X, y, groups, **FEW)
+    assert found.error["symmetric"].max() < 1e-2
+
+
+def test_groups_in_a_column():
+    X, y, groups = grouped()
+    est = linear(group_column=2).meta_fit(np.column_stack([X, groups]), y)
+    found = meta_gradient_error(est, np.column_stack([X, groups]), y, **FEW)
+    plain = linear().meta_fit(X, y, groups=groups)
+    expected = meta_gradient_error(plain, X, y, groups, **FEW)
+    assert_allclose(found.error["forward"], expected.error["forward"], rtol=1e-9)
+
+
+def test_a_head_is_what_was_stacked():
+    options = learn_options()
+    for problem in (members.linear_problem(3, 2, options), members.head_problem(3, 2, options)):
+        thetas = [random_theta(problem, seed) for seed in range(2)]
+        found = Heads.stack(problem, thetas).unstack(problem)
+        for ours, theirs in zip(found, thetas, strict=True):
+            assert_allclose(ours.vector, theirs.vector, rtol=1e-12)
+
+
+X, Y, GROUPS = grouped()
+BAD = {
+    "no groups": ({"groups": None}, "needs the group of each of the n_samples = 72 rows"),
+    "one group": ({"groups": np.zeros(72)}, "at least two groups .* got 1 in n_samples = 72"),
+    "rows of their own": ({"groups": np.arange(72)}, "at least two groups .* got 0"),
+    "strength zero": ({"betas": [0.0, 0.1]}, r"betas must be .* positive numbers; got \[0.0, 0"),
+    "strength infinite": ({"betas": np.inf}, "betas must be one or more positive numbers"),
+    "no strength": ({"betas": []}, "betas must be one or more positive numbers"),
+    "tolerance": ({"tols": [-1e-3]}, "tols must be one or more positive numbers"),
+    "scheme": ({"schemes": ["backward"]}, "schemes holds 'backward'; those .* are 'forward', 's"),
+    "tangent": ({"schemes": "tangent"}, "schemes holds 'tangent'.*is in tangent_error"),
+    "no scheme": ({"schemes": []}, "schemes is empty"),
+    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of one or more"),
+    "y": ({"y": Y[:5]}, "y has 5 rows, but X has 72"),
+    "columns": ({"X": X[:, :1]}, "has 1 features, but CMLRegressor is expecting 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refusals(case):
+    changed, message = BAD[case]
+    arguments = {"X": X, "y": Y, "groups": GROUPS} | changed
+    with pytest.raises(ValueError, match=message):
+        meta_gradient_error(learned(), **arguments)
+
+
+def test_refused_estimators():
+    with pytest.raises(TypeError, match=r"about CMLRegressor and CMLClassifier.* Ridge"):
+        meta_gradient_error(Ridge(), X, Y, GROUPS)
+    with pytest.raises(ValueError, match=r"has not learned yet.*call meta_fit first"):
+        meta_gradient_error(CMLRegressor(), X, Y, GROUPS)
+    classes = CMLClassifier(classes="exchangeable", meta_max_iter=0, early_stopping=False)
+    classes.meta_fit(X, GROUPS)
+    with pytest.raises(ValueError, match="learned from exchangeable classes has no second deriv"):
+        meta_gradient_error(classes, X, GROUPS)
+    est = learned().set_params(n_shots=3)
+    with pytest.raises(ValueError, match="n_shots was None when meta_fit was called"):
+        meta_gradient_error(est, X, Y, GROUPS)
+
+
+def test_tasks_without_an_exact_gradient_are_left_out_or_refused(monkeypatch):
+    kept = np.arange(10) < 7
+    monkeypatch.setattr(_exact, "_has_strict_minimum", lambda *args: kept)
+    found = meta_gradient_error(learned(), X, Y, GROUPS, **FEW)
+    assert (found.n_tasks, found.n_left_out) == (7, 3)
+    kept[:] = False
+    with pytest.raises(ValueError, match="At none of the 10 tasks is the energy positive definite"):
+        meta_gradient_error(learned(), X, Y, GROUPS, **FEW)
+
+
+def test_an_energy_that_is_not_convex_has_no_strict_minimum():
+    problem = proximal_problem()
+    theta, episode = proximal_theta(problem, log_strength=3.0), proximal_episode(problem)
+    free = GaussNewton(200, 1e-10)(problem, theta, problem.embed(theta, episode))
+    assert _exact._has_strict_minimum(problem, theta, episode, free).all()
+    theta["log_strength"][...] = -12  # at these phi nothing holds it any more
+    assert not _exact._has_strict_minimum(problem, theta, episode, free).all()
+
+
+def test_prior_strength_counts_as_in_fit():
+    est = learned()
+    sample = _task_sample.sample_tasks(est, X, Y, GROUPS, 5, 0)
+    est.set_params(prior_strength=4.0)
+    other = _task_sample.sample_tasks(est, X, Y, GROUPS, 5, 0)
+    assert_allclose(other.theta["factor"], sample.theta["factor"] / 2)

@@ -71,7 +71,7 @@ def test_the_estimator_is_left_as_it_is_and_tasks_are_drawn_by_random_state():
 @pytest.mark.parametrize("model", ["modulatory", "synaptic"])
 def test_the_estimators_own_solver(model):
     X, y, groups = grouped()
-    params = {"model": model, "early_stopping": False, "prior_strength": 5.0}
+    params = {"model": model, "early_stopping": False, "prior_strength": 15.0}
     est = quick(**params).meta_fit(X, y, groups=groups)
 
     def error(**solver):
@@ -80,7 +80,7 @@ def test_the_estimators_own_solver(model):
         return found.error["symmetric"]
 
     by_default = error()
-    assert_allclose(error(solver="gauss_newton"), by_default, rtol=0.5)
+    assert_allclose(error(solver="gauss_newton"), by_default, rtol=0.5, atol=1e-4)
     assert by_default.max() < 0.05
     # A few steps of a slow solver lead nowhere.
     assert error(solver="adam", inner_max_iter=5).min() > 0.2

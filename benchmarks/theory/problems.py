@@ -42,7 +42,7 @@ def network():
         meta_max_iter=20,
         n_shots=10,
         early_stopping=False,
-        prior_strength=10.0,
+        prior_strength=30.0,
         random_state=0,
     )
     return est.meta_fit(X, y, groups=groups), X, y, groups

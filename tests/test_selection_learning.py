@@ -11,7 +11,7 @@ from skcml.episodes import TaskRows
 from skcml.heads import Heads
 from skcml.likelihoods import Bernoulli, Categorical, Poisson
 from skcml.selection import folds as folds_module
-from skcml.selection import learn, members, verdict
+from skcml.selection import learn, members
 from skcml.selection.families import ClassesOrCounts
 from skcml.selection.folds import n_folds
 from skcml.selection.held_out import HeldOut
@@ -158,8 +158,7 @@ def test_where_groups_mean_nothing_the_pooled_model_is_no_better(kind):
     assert learned.gain["final"] < 1.01 * learned.gain["mixed_model"]
 
 
-def test_a_group_with_many_rows_may_contradict_groups_that_did_not_differ(monkeypatch):
-    monkeypatch.setattr(verdict, "MARGIN", 0.0)
+def test_a_group_with_many_rows_may_contradict_groups_that_did_not_differ():
     learned = run(groups_by_chance("numbers"), **ONE_STEP)
     assert learned.mixed[0].structure == "none"
     rng = np.random.default_rng(1)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.selection.families import Numbers
-from skcml.selection.folds import MARGIN, Fold, Judgement
+from skcml.selection.folds import Fold, Judgement
 from skcml.selection.mixture import MEMBERS, Densities, moments
 from skcml.selection.verdict import ADAPTIVE, best_structure, member_weights, mix, weigh
 
@@ -66,13 +66,16 @@ def test_the_structure_with_the_best_held_out_score_is_chosen():
     assert best_structure([], ("diagonal", "intercept")) == "diagonal"
 
 
-@pytest.mark.parametrize("ahead", [0.9, 1.1])
-def test_that_nothing_varies_takes_more_than_an_even_match(ahead):
-    parts = judgement(np.zeros(5), 0.0, None, structures=("intercept", "none"))
-    error = np.full((1, 1, 5), np.sqrt(2 * ahead * MARGIN))
-    parts.linear["intercept"] = Densities(error, np.ones((1, 1, 5)))
-    expected = "none" if ahead > 1 else "intercept"
-    assert best_structure([parts, parts], ("intercept", "none")) == expected
+@pytest.mark.parametrize(("gains", "expected"), [((1, 1, 0), "none"), ((1, 1, -1), "intercept")])
+def test_that_nothing_varies_takes_more_than_an_even_match(gains, expected):
+    # Ahead by 2/3 with a standard error of 1/3, and by 1/3 with one of 2/3.
+    parts = judgement(np.zeros(3), np.sqrt(2), None, structures=("intercept", "none"))
+    error = np.sqrt(2 - 2 * np.array(gains, dtype=float))
+    parts.linear["none"] = Densities(error[None, None], np.ones((1, 1, 3)))
+    assert best_structure([parts], ("intercept", "none")) == expected
+    # More groups that say the same are surer of it.
+    assert best_structure([parts] * 10, ("intercept", "none")) == "none"
+    assert best_structure([parts] * 10, ("intercept",)) == "intercept"
 
 
 def test_without_a_network_the_linear_model_has_all_the_weight():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skcml.selection.families import Family
-from skcml.selection.folds import MARGIN, Fold, Judgement
+from skcml.selection.folds import Fold, Judgement
 from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
 
 # Where rows of a group are known, a model that cannot adapt to them would never let go; where none
@@ -23,17 +23,18 @@ ADAPTIVE, PRIOR = ("mixed_model", "networks"), ("pooled", "pooled_networks", "mi
 def best_structure(judgements: Sequence[Judgement], structures: tuple[str, ...]) -> str:
     """Return the covariance structure with the best held-out log score; unjudged, the richest.
 
-    "none" must be ahead of the others by a margin.
+    "none" must be ahead by more than a standard error over groups: where groups differ after all,
+    it costs more than a structure that is too rich where they do not.
     """
     if not judgements:
         return structures[0]
-    n_groups = [j.n_groups for j in judgements]
-    scores = {
-        name: np.average([j.score(name) for j in judgements], weights=n_groups)
-        - (MARGIN if name == "none" else 0.0)
-        for name in structures
-    }
-    return max(scores, key=lambda name: scores[name])
+    scores = {s: np.concatenate([j.group_scores(s) for j in judgements]) for s in structures}
+    best = max((s for s in structures if s != "none"), key=lambda s: scores[s].mean())
+    if "none" not in structures:
+        return best
+    ahead = scores["none"] - scores[best]
+    doubt = ahead.std() / np.sqrt(max(len(ahead) - 1, 1))
+    return "none" if ahead.mean() > doubt else best
 
 
 def weigh(

@@ -44,6 +44,7 @@ bench: .venv
 	$(BIN)/python -m benchmarks.grouped_classes.run
 	$(BIN)/python -m benchmarks.episodes.run
 	$(BIN)/python -m benchmarks.sinusoid.run --seconds 20 60
+	$(BIN)/python -m benchmarks.sinusoid.models --rules all
 	$(BIN)/python -m benchmarks.speed.run
 	$(BIN)/python -m benchmarks.speed.classes
 	$(BIN)/python -m benchmarks.speed.meta_step

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from skcml.least_squares import LeastSquares
-from skcml.likelihoods import Likelihood, cholesky_of_doubt
+from skcml.likelihoods import Likelihood
+from skcml.quasi_random import cholesky_of_doubt
 
 # A step is shortened so often at most, and to this share each time: to a hundred millionth in all.
 MAX_CUTS, CUT = 15, 0.3

@@ -11,7 +11,6 @@ Each does the same under a Gaussian doubt about :math:`\eta`, :math:`E[\ell(y, \
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy import stats
 from scipy.special import gammaln, xlogy
 
 from skcml.arrays import Array, identity_like, namespace, to_numpy
+from skcml.quasi_random import FINAL_POINTS, N_POINTS, points_about, probabilities_about
 
 # Beyond this a rate, or odds, are as good as infinite; it keeps exponentials finite.
 MAX_LOG_RATE = 100.0
@@ -29,8 +29,6 @@ TINY = 1e-15
 # Quadrature for one predictor: exact for polynomials of degree 41.
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
-# Points for several predictors together, on the way to a posterior and for what it predicts.
-N_POINTS, FINAL_POINTS = 64, 256
 
 
 class Cost(Protocol):
@@ -286,7 +284,7 @@ class Categorical:
 
     def expected_nll(self, y: np.ndarray, eta: np.ndarray, doubt: np.ndarray) -> np.ndarray:
         """See `Likelihood`; by quasi-random points."""
-        at = _points_about(eta, doubt, N_POINTS)
+        at = points_about(eta, doubt, N_POINTS)
         top = at.max(-2, keepdims=True)
         total = np.log(np.exp(at - top).sum(-2)) + top[..., 0, :]
         return total.mean(-1) * y.sum(-3) - (y * eta).sum(-3)
@@ -296,31 +294,18 @@ class Categorical:
         if doubt is None:
             p = self.mean(eta)
             return p, _spread(p, _outer(p))
-        p = _probabilities_about(eta, doubt, N_POINTS)
+        p = probabilities_about(eta, doubt, N_POINTS)
         mean = np.moveaxis(p.mean(-1), -1, -3)
         return mean, _spread(mean, p @ p.mT / N_POINTS)
 
     def moments(self, eta: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Likelihood`; with more points, since here they are no step on the way."""
-        p = np.moveaxis(_probabilities_about(eta, doubt, FINAL_POINTS).mean(-1), -1, -3)
+        p = np.moveaxis(probabilities_about(eta, doubt, FINAL_POINTS).mean(-1), -1, -3)
         return p, p * (1 - p)
 
     def log_density(self, y: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """See `Likelihood`."""
         return np.log(np.maximum((y * mean).sum(-2, keepdims=True), TINY))
-
-
-def _points_about(eta: np.ndarray, doubt: np.ndarray, n_points: int) -> np.ndarray:
-    """Return eta at each of the points, of shape (..., n_tasks, n_rows, n_logits, n_points)."""
-    shift = cholesky_of_doubt(doubt) @ normal_points(eta.shape[-3], n_points).T
-    return np.moveaxis(eta, -3, -1)[..., None] + shift
-
-
-def _probabilities_about(eta: np.ndarray, doubt: np.ndarray, n_points: int) -> np.ndarray:
-    """Return the probabilities at each of the points, of the shape of `_points_about`."""
-    at = _points_about(eta, doubt, n_points)
-    p = np.exp(at - at.max(-2, keepdims=True))
-    return p / p.sum(-2, keepdims=True)
 
 
 def _diagonal(values: Array) -> Array:
@@ -331,27 +316,6 @@ def _diagonal(values: Array) -> Array:
 
 def _log_factorial(y: Array) -> Array:
     return namespace(y).asarray(gammaln(to_numpy(y) + 1.0), device=y.device)
-
-
-def cholesky_of_doubt(doubt: np.ndarray) -> np.ndarray:
-    """Return a root R, with R R' the matrix, of positive semi-definite matrices."""
-    size = doubt.shape[-1]
-    trace = np.trace(doubt, axis1=-2, axis2=-1)[..., None, None]
-    try:
-        return np.linalg.cholesky(doubt + (1e-10 * abs(trace) + 1e-12) * np.eye(size))
-    except np.linalg.LinAlgError:  # negative by rounding
-        values, vectors = np.linalg.eigh(doubt)
-        return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
-
-
-@cache
-def normal_points(dimension: int, n_points: int = N_POINTS) -> np.ndarray:
-    """Return quasi-random points, always the same, of a standard normal: (n_points, dimension)."""
-    sobol = stats.qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(0))
-    points = stats.norm.ppf(np.clip(sobol.random(n_points // 2), 1e-9, 1 - 1e-9))
-    points = np.concatenate([points, -points])
-    # Of mean zero as they are; of unit covariance too.
-    return np.linalg.solve(np.linalg.cholesky(points.T @ points / len(points)), points.T).T
 
 
 def _outer(p: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from skcml.glm import GLM, Solution, norms, solve
-from skcml.likelihoods import cholesky_of_doubt
+from skcml.quasi_random import cholesky_of_doubt
 
 # Rounds in which a Gaussian posterior's covariance follows its mean.
 MAX_ROUNDS = 100

@@ -1,7 +1,6 @@
 """CMLClassifier in both settings: what it predicts, and what must not matter."""
 
 import copy
-import functools
 import pickle
 
 import numpy as np
@@ -13,7 +12,6 @@ from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from skcml import CMLClassifier
@@ -24,15 +22,23 @@ from tests.estimators import (
     pool,
     quick_classifier,
 )
-
-X, Y, GROUPS = labelled()
-NEW_X, NEW_Y, NEW_GROUPS = labelled(seed=1)
-THREE = labelled(n_classes=3)
-POOL_X, POOL_Y = pool()
-# Ten classes that the pool does not have, rows of a class together.
-NEW_POOL_X, NEW_POOL_Y = pool(seed=1, n_classes=10)
-FIRST = np.arange(len(NEW_POOL_X)) % 8 == 0
-TASKS = np.repeat([0, 1, 2, 3], 20)  # of two and a half classes
+from tests.fitted_classifiers import (
+    EACH,
+    FIRST,
+    GROUPS,
+    NEW_GROUPS,
+    NEW_POOL_X,
+    NEW_POOL_Y,
+    NEW_X,
+    NEW_Y,
+    POOL_X,
+    POOL_Y,
+    TASKS,
+    THREE,
+    X,
+    Y,
+    fitted,
+)
 
 
 def without_held_out(**params):
@@ -49,37 +55,6 @@ def mixed_model(**params):
     """Return one that learns the generalised linear mixed model alone."""
     fast = {"hidden_layer_sizes": (), "meta_max_iter": 0, "early_stopping": False}
     return quick_classifier(**fast | {"prior_covariance": "diagonal"} | params)
-
-
-@functools.cache
-def _fitted(setting):
-    if setting == "shared":
-        return learned_classifier().fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
-    if setting == "three shared":
-        x, y, groups = labelled(seed=1, n_classes=3)
-        return learned_classifier(3).fit(x, y, groups=groups)
-    if setting == "exchangeable":
-        return learned_pool().fit(NEW_POOL_X[FIRST], NEW_POOL_Y[FIRST])
-    if setting == "exchangeable in groups":
-        return learned_pool().fit(NEW_POOL_X, NEW_POOL_Y, groups=TASKS)
-    return CMLClassifier().fit(X, Y)
-
-
-def fitted(setting):
-    """Return an estimator, one's own to change, and rows, labels and groups to predict."""
-    asked = {
-        "shared": (X, Y, GROUPS),
-        "three shared": THREE,
-        "exchangeable": (NEW_POOL_X, NEW_POOL_Y, None),
-        "exchangeable in groups": (NEW_POOL_X, NEW_POOL_Y, TASKS),
-        "logistic regression": (X, Y, None),
-    }[setting]
-    return copy.deepcopy(_fitted(setting)), *asked
-
-
-SETTINGS = ["shared", "three shared", "exchangeable", "exchangeable in groups"]
-SETTINGS += ["logistic regression"]
-EACH = pytest.mark.parametrize("setting", SETTINGS)
 
 
 # --- it learns
@@ -176,56 +151,6 @@ def test_the_other_setting_forgets_the_classes_of_the_first():
     estimator.meta_fit(X, Y, groups=GROUPS)
     assert estimator.class_setting_ == "shared"
     assert_array_equal(estimator.classes_, ["a", "b"])
-
-
-# --- what predictions have in common
-
-
-@EACH
-def test_the_four_predictions_agree(setting):
-    estimator, x, y, groups = fitted(setting)
-    p = estimator.predict_proba(x, groups=groups)
-    n_classes = len(estimator.classes_)
-    assert p.shape == (len(x), n_classes)
-    assert p.min() >= 0
-    assert_allclose(p.sum(1), 1, rtol=1e-12)
-    assert_array_equal(estimator.classes_, np.unique(estimator.classes_))
-    labels = estimator.predict(x, groups=groups)
-    assert_array_equal(labels, estimator.classes_[p.argmax(1)])
-    logarithms = estimator.predict_log_proba(x, groups=groups)
-    assert_allclose(logarithms, np.log(np.maximum(p, 1e-300)), rtol=1e-12)
-    assert np.isfinite(logarithms).all()
-    decision = estimator.decision_function(x, groups=groups)
-    if n_classes == 2:
-        assert decision.shape == (len(x),)
-        assert_allclose(decision, np.log(p[:, 1] / p[:, 0]), rtol=1e-9)
-        assert_array_equal(estimator.classes_[(decision > 0).astype(int)], labels)
-    else:
-        assert_array_equal(decision, logarithms)
-    right = estimator.score(x, y, groups=groups)
-    assert right == accuracy_score(y, labels)
-    weight = np.arange(len(x)) ** 2
-    expected = np.average(labels == y, weights=weight)
-    assert estimator.score(x, y, groups=groups, sample_weight=weight) == pytest.approx(expected)
-    assert expected != right
-
-
-@EACH
-def test_how_many_rows_are_asked_for_does_not_matter(setting):
-    estimator, x, _, groups = fitted(setting)
-    p = estimator.predict_proba(x, groups=groups)
-    rows = np.array([31, 4, 4, 60])
-    some = estimator.predict_proba(x[rows], groups=None if groups is None else groups[rows])
-    assert_allclose(some, p[rows], rtol=1e-9, atol=1e-12)
-
-
-def test_no_probability_is_below_zero_where_shares_add_up_to_more_than_one(monkeypatch):
-    estimator, x, _, groups = fitted("shared")
-    above = np.nextafter(1.0, 2.0)
-    monkeypatch.setattr(
-        type(estimator._adapted), "predict", lambda *args, **kwargs: (np.full((1, 72), above), None)
-    )
-    assert_array_equal(estimator.predict_proba(x, groups=groups)[:, 0], 0.0)
 
 
 # --- groups

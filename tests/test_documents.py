@@ -3,6 +3,7 @@
 The blocks of a document run in order and share their names, in an empty folder.
 """
 
+import inspect
 import re
 import sys
 import textwrap
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 import pytest
+
+from skcml.solvers.closed_form import closed_form
 
 ROOT = Path(__file__).parents[1]
 RUNNING = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
@@ -203,3 +206,12 @@ def test_links_that_lead_nowhere_are_named_by_document_and_line(tmp_path):
     document = tmp_path / "sample.md"
     document.write_text(SAMPLE)
     assert broken_links(document) == ["sample.md:23: no.png", "sample.md:26: gone.md"]
+
+
+def test_the_solver_that_contributing_shows_is_the_one_there_is():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(def closed_form.*?)```", text, re.DOTALL)
+    source = re.sub(
+        r'    """.*?"""\n', "", inspect.getsource(closed_form), count=1, flags=re.DOTALL
+    )
+    assert shown.split("\n") == source.split("\n")

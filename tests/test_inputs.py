@@ -110,38 +110,6 @@ def test_values_that_are_not_finite_are_refused(bad):
         read_outputs(np.array(bad), 2, estimator)
 
 
-@pytest.mark.parametrize(
-    ("values", "group_column", "column"),
-    [
-        (lambda t: t[["a", "b"]], None, "'b'"),
-        (lambda t: t[["a", "b"]].astype("Float64"), None, "'b'"),
-        (lambda t: pl.from_pandas(t[["a", "b"]]), None, "'b'"),
-        (lambda t: t[["a", "b"]].to_numpy(), None, "1"),
-        (lambda t: t[["a", "b"]].to_numpy().tolist(), None, "1"),
-        (lambda t: t, "ward", "'b'"),
-        (lambda t: t[["ward", "a", "b"]], 0, "'b'"),
-        (lambda t: t[["ward", "a", "b"]].to_numpy(), 0, "2"),
-        (lambda t: t[["a", "ward", "b"]].to_numpy().tolist(), -2, "2"),
-        (lambda t: t[["a", "b", "ward"]].to_numpy(), -1, "1"),
-    ],
-)
-@pytest.mark.parametrize(("bad", "kind"), [(np.nan, "NaN"), (np.inf, "infinity")])
-def test_the_first_column_that_is_not_finite_is_named(values, group_column, column, bad, kind):
-    table = FRAME.assign(b=[0.0, 1.0, bad, 3.0, bad, 5.0])
-    estimator = CMLRegressor(group_column=group_column)
-    sentence = rf"^Input X contains {kind}.* The first column that holds it is {column}\.(\n|$)"
-    with pytest.raises(ValueError, match=sentence):
-        read_features(estimator, values(table), None, reset=True)
-
-
-def test_the_output_that_is_not_finite_is_named_where_there_are_several():
-    y = np.where(X == 3, np.nan, X)
-    with pytest.raises(ValueError, match=r"^Input y contains NaN\. The first column .* is 1\.$"):
-        read_outputs(y, 6, CMLRegressor())
-    with pytest.raises(ValueError, match=r"^Input y contains NaN\.$"):
-        read_outputs(y[:, 1], 6, CMLRegressor())
-
-
 def test_finite_values_with_an_infinite_sum_are_called_large_and_not_infinite():
     estimator = CMLRegressor()
     read_features(estimator, X, None, reset=True)
@@ -149,20 +117,6 @@ def test_finite_values_with_an_infinite_sum_are_called_large_and_not_infinite():
         read_features(estimator, np.full((2, 2), 1e308), None, reset=False)
     large = np.full((2, 2), 1e60)
     assert_array_equal(read_features(estimator, large, None, reset=False)[0], large)
-
-
-def test_errors_name_the_argument_and_the_column():
-    estimator = CMLRegressor()
-    advice = "encode it, leave it out, or name it as group_column"
-    with pytest.raises(ValueError, match=rf"^X: .*Column 'ward' of X holds 'u'.*: {advice}"):
-        read_features(estimator, FRAME, None, reset=True)
-    rows = np.array([[1.0, 2.0], [3.0, "red"]], dtype=object)
-    with pytest.raises(ValueError, match=r"^X_val: .*Column 1 of X_val holds 'red'"):
-        read_features(estimator, rows, None, reset=True, name="X_val")
-    with pytest.raises(TypeError, match=r"^X: .*Column 0 of X holds \{"):
-        read_features(estimator, np.array([[{}, 1.0]], dtype=object), None, reset=True)
-    with pytest.raises(ValueError, match=r"^X: .*inhomogeneous"):
-        read_features(estimator, [[1.0, 2.0], [3.0]], None, reset=True)
 
 
 # --- read_outputs

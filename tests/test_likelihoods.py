@@ -10,16 +10,14 @@ from scipy import integrate, stats
 
 from skcml.likelihoods import (
     MAX_LOG_RATE,
-    N_POINTS,
     TINY,
     Bernoulli,
     Categorical,
     Poisson,
     SquaredError,
-    cholesky_of_doubt,
     count_quantiles,
-    normal_points,
 )
+from skcml.quasi_random import cholesky_of_doubt
 
 RNG = np.random.default_rng(0)
 ETA = RNG.normal(size=(3, 4, 5)) * 2
@@ -140,22 +138,6 @@ def test_far_out_nothing_overflows(name):
             for part in (likelihood.nll(y, eta), *likelihood.slopes(eta)):
                 assert np.isfinite(part).all()
     assert Poisson().mean(np.array([1e300])) == np.exp(MAX_LOG_RATE)
-
-
-def test_points_are_those_of_a_standard_normal_and_always_the_same():
-    points = normal_points(3)
-    assert points.shape == (N_POINTS, 3)
-    assert_allclose(points.mean(0), 0.0, atol=1e-12)
-    assert_allclose(points.T @ points / N_POINTS, np.eye(3), atol=1e-12)
-    assert (points == normal_points(3)).all()
-
-
-def test_a_singular_doubt_has_a_root():
-    half = RNG.normal(size=(7, 4, 2))
-    doubt = half @ half.mT
-    root = cholesky_of_doubt(doubt)
-    assert_allclose(root @ root.mT, doubt, atol=1e-8)
-    assert np.isfinite(cholesky_of_doubt(np.zeros((2, 3, 3)))).all()
 
 
 # --- predictions

@@ -8,8 +8,6 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import stats
-from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from statsmodels.regression.mixed_linear_model import MixedLM
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -309,32 +307,6 @@ def test_without_standardising_units_matter():
 
 
 # --- quantiles and scores
-
-
-def test_quantiles_are_gaussian_where_no_group_was_held_out():
-    estimator = quick(early_stopping=False).meta_fit(X, Y, groups=GROUPS).fit(NEW_X, NEW_Y)
-    q = np.array([0.01, 0.3, 0.5, 0.99])
-    mean, std = both(estimator, X)
-    expected = mean[:, None] + std[:, None] * stats.norm.ppf(q)
-    assert_allclose(estimator.predict_quantiles(X, q=q), expected, rtol=1e-10)
-
-
-def test_quantiles_ascend_around_the_mean():
-    estimator = learned().fit(NEW_X, NEW_Y)
-    quantiles = estimator.predict_quantiles(X, q=[0.02, 0.2, 0.5, 0.8, 0.98])
-    assert (np.diff(quantiles) > 0).all()
-    mean = estimator.predict(X)
-    assert_allclose(quantiles[:, 2], mean, rtol=1e-9)
-    assert_allclose(quantiles[:, 0] + quantiles[:, 4], 2 * mean, rtol=1e-8, atol=1e-10)
-    assert estimator.predict_quantiles(X).shape == (72, 3)
-    assert_array_equal(estimator.predict_quantiles(X, q=0.2)[:, 0], quantiles[:, 1])
-
-
-def test_the_score_is_the_coefficient_of_determination():
-    estimator = learned().fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
-    weight = np.linspace(0, 1, len(X))
-    expected = r2_score(Y, estimator.predict(X, groups=GROUPS), sample_weight=weight)
-    assert estimator.score(X, Y, groups=GROUPS, sample_weight=weight) == expected
 
 
 # --- columns and outputs of every kind must just work

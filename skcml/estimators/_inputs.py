@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skcml.estimators._group_column import agreed_groups
+from skcml.estimators._naming import naming
 from skcml.estimators._warnings import warn
 from skcml.grouping import pop_group_column
 
@@ -131,19 +129,19 @@ def read_features(
             return X, groups
         _refuse_lazy(X, name)
         refuse_dates(X, name)
-        with _naming(name, X):
+        with naming(name, X):
             X = validate_data(estimator, X, reset=reset, dtype=np.float64)
         return _moderate(X, name), groups
     _refuse_lazy(X, name)
     column = None
-    with _naming(name):
+    with naming(name):
         if hasattr(X, "columns") or np.asarray(X).ndim == 2:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             X, column = pop_group_column(X, estimator.group_column)
     if column is not None:
         groups = agreed_groups(groups, column, estimator.group_column, name)
     refuse_dates(X, name)
-    with _naming(name, X, estimator.group_column):
+    with naming(name, X, estimator.group_column):
         X = check_array(X, dtype=np.float64, estimator=estimator, input_name=name)
     return _moderate(X, name), groups
 
@@ -229,7 +227,7 @@ def read_outputs(
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
     refuse_dates(y, name)
-    with _naming(name, y):
+    with naming(name, y):
         y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
     if len(y) != n_samples:
         raise ValueError(
@@ -263,7 +261,7 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     if sample_weight is None:
         return None
     refuse_dates(sample_weight, "sample_weight")
-    with _naming("sample_weight", sample_weight):
+    with naming("sample_weight", sample_weight):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (weight < 0).any():
         raise ValueError(
@@ -289,67 +287,3 @@ def read_probabilities(q: Any) -> np.ndarray:
     if probabilities.ndim != 1 or len(probabilities) == 0 or not inside.all():
         raise ValueError(f"q must be probabilities between 0 and 1, both excluded; got {q!r}.")
     return probabilities
-
-
-@contextmanager
-def _naming(name: str, values: Any = None, group_column: str | int | None = None) -> Iterator[None]:
-    """Make errors from deep inside name the argument, and the column that is not numbers.
-
-    Values are without the group column, whose place says where the others were.
-    """
-    try:
-        yield
-    except (TypeError, ValueError, OverflowError) as error:
-        message = str(error)
-        if found := re.match(rf"Input {name} contains (NaN|infinity)[^\n]*", message):
-            column = _first_column(values, _is_not_finite, group_column)
-            where = f" The first column that holds it is {column[0]!r}." if column else ""
-            raise ValueError(found[0] + where + message[found.end() :]) from error
-        if re.search(rf"\b{name}\b", message) and not isinstance(error, OverflowError):
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        advice = _not_a_number(name, values, group_column)
-        raise kind(f"{name}: {message}{advice}") from error
-
-
-def _not_a_number(name: str, values: Any, group_column: str | int | None) -> str:
-    """Say which column holds something other than numbers and what to do, if there is one."""
-    table = np.asarray(values, dtype=object)
-    if table.ndim == 1 and any(isinstance(value, str) for value in table):
-        is_target = name in ("y", "y_val")
-        return ". For labels of classes use CMLClassifier." if is_target else ""
-    if found := _first_column(values, _is_no_number, group_column):
-        return (
-            f". Column {found[0]!r} of {name} holds {found[1]!r:.60}, which is not a number: "
-            "encode it, leave it out, or name it as group_column if it holds the groups."
-        )
-    return ""
-
-
-def _first_column(
-    values: Any, is_bad: Callable[[Any], bool], group_column: str | int | None
-) -> tuple[Any, Any] | None:
-    """Return name (or place) of the first column that holds a bad value, and that value."""
-    table = np.asarray(values, dtype=object)
-    if table.ndim != 2:
-        return None
-    places = list(range(table.shape[1] + (group_column is not None)))
-    if isinstance(group_column, Integral):
-        places.pop(int(group_column))
-    for number, column in enumerate(getattr(values, "columns", places[: table.shape[1]])):
-        for value in table[:, number]:
-            if is_bad(value):
-                return column, value
-    return None
-
-
-def _is_no_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return True
-    return False
-
-
-def _is_not_finite(value: Any) -> bool:
-    return _is_no_number(value) or not math.isfinite(float(value))

@@ -7,13 +7,12 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._adapting import AdaptedTasks
 from skcml.estimators._base import BaseCML
+from skcml.estimators._class_predictions import ClassPredictionsMixin
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._labels import check_class_weight, class_factors, read_labels
@@ -22,11 +21,8 @@ from skcml.estimators._pool import are_exchangeable, learn_pool
 from skcml.likelihoods import Bernoulli, Categorical
 from skcml.selection.families import ClassesOrCounts, Family
 
-# Below this a probability has no logarithm.
-SMALLEST = 1e-300
 
-
-class CMLClassifier(ClassifierMixin, BaseCML):
+class CMLClassifier(ClassPredictionsMixin, ClassifierMixin, BaseCML):
     r"""Few-shot classification: learn from many groups or classes, adapt from a few rows.
 
     There are two settings, told apart by the data (``class_setting_`` says which):
@@ -285,113 +281,6 @@ class CMLClassifier(ClassifierMixin, BaseCML):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-
-    def predict(self, X: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
-        """Predict the most probable class of rows of the task that `fit` saw, or of each group.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels.
-        """
-        best = self.predict_proba(X, groups).argmax(axis=1)
-        labels: np.ndarray = self.classes_[best]
-        return labels
-
-    def predict_proba(self, X: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
-        """Predict the probability of each class.
-
-        With shared classes, a group that `fit` has not seen gets the prior: what the groups share.
-        So does every row after `meta_fit` alone. With exchangeable classes and groups, a group has
-        the classes of its own rows; the others have probability zero.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        adapted, rows, codes = self._read_rows(X, groups)
-        mean, _ = adapted.predict(rows, codes, variance=False)
-        mean = np.minimum(mean, 1.0)  # shares of a mixture add up to one but for rounding
-        # Of two classes there is one logit.
-        probabilities = np.stack([1 - mean[0], mean[0]]) if len(mean) == 1 else mean
-        return np.ascontiguousarray(probabilities.T)
-
-    def predict_log_proba(self, X: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            At least -691, so that all are finite.
-        """
-        return np.log(np.maximum(self.predict_proba(X, groups), SMALLEST))
-
-    def decision_function(self, X: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
-        """Return log odds of the second of two classes, or the log probability of each of several.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-        """
-        logarithms = self.predict_log_proba(X, groups)
-        if logarithms.shape[1] == 2:
-            return logarithms[:, 1] - logarithms[:, 0]
-        return logarithms
-
-    def score(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        """Return the accuracy of the predictions.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            True labels.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-        sample_weight : array-like of shape (n_samples,), optional
-            Row weights.
-
-        Returns
-        -------
-        float
-        """
-        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
     def _learn(self, rows: Rows, validation: Rows | None, data: dict[str, Any]) -> MetaState:
         if are_exchangeable(self.classes, rows):

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.metrics import d2_tweedie_score, r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from skcml.estimators._base import BaseCML
@@ -16,14 +14,14 @@ from skcml.estimators._inputs import (
     Rows,
     Targets,
     read_outputs,
-    read_probabilities,
     the_only_column,
 )
-from skcml.likelihoods import TINY, Poisson, count_quantiles
+from skcml.estimators._number_predictions import NumberPredictionsMixin
+from skcml.likelihoods import Poisson
 from skcml.selection.families import ClassesOrCounts, Family, Numbers
 
 
-class CMLRegressor(RegressorMixin, BaseCML):
+class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
     r"""Few-shot regression: learn from many groups, adapt to a new one from a few rows.
 
     `meta_fit` learns once, over many groups (patients, shops, schools, sensors), what they share.
@@ -258,107 +256,6 @@ class CMLRegressor(RegressorMixin, BaseCML):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
-
-    def predict(
-        self, X: ArrayLike, groups: ArrayLike | None = None, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Predict rows of the task that `fit` saw, or of each row's group.
-
-        A group that `fit` has not seen gets the prior: what the groups share. So does every row
-        after `meta_fit` alone.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-        return_std : bool, default=False
-            Whether to return the standard deviation too.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictive mean.
-        std : ndarray of the same shape
-            Predictive standard deviation of a new observation: noise, doubt about the group's
-            coefficients and, for groups never seen, the variance between groups. Only with
-            ``return_std``. Of counts it is that of an exposure of one, whatever weights `fit` had.
-        """
-        adapted, rows, codes = self._read_rows(X, groups)
-        mean, variance = adapted.predict(rows, codes, variance=return_std)
-        if variance is None:
-            return adapted.as_output(mean)
-        return adapted.as_output(mean), adapted.as_output(np.sqrt(variance))
-
-    def predict_quantiles(
-        self,
-        X: ArrayLike,
-        q: ArrayLike = (0.05, 0.5, 0.95),
-        groups: ArrayLike | None = None,
-    ) -> np.ndarray:
-        """Predict quantiles of new observations.
-
-        Their shape was learned from errors on held-out groups. Counts have the quantiles of a
-        negative binomial distribution with the predictive mean and variance, for an exposure of
-        one: a rate over a longer time scatters less, and has other quantiles.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        q : array-like of shape (n_quantiles,), default=(0.05, 0.5, 0.95)
-            Probabilities, between 0 and 1.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
-        """
-        probabilities = read_probabilities(q)
-        adapted, rows, codes = self._read_rows(X, groups)
-        mean, variance = adapted.predict(rows, codes, variance=True)
-        if adapted.are_counts:
-            return adapted.as_output(count_quantiles(mean, variance, probabilities))
-        steps = adapted.steps(codes, probabilities)
-        return adapted.as_output(mean[..., None] + np.sqrt(variance)[..., None] * steps)
-
-    def score(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        """Return the coefficient of determination of the predictions; of counts that of deviance.
-
-        Parameters
-        ----------
-        X : array-like or frame of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            True outputs.
-        groups : array-like of shape (n_samples,), optional
-            Group of each row, after ``fit(groups=...)``.
-        sample_weight : array-like of shape (n_samples,), optional
-            Row weights.
-
-        Returns
-        -------
-        float
-        """
-        predicted: Any = self.predict(X, groups)
-        adapted: Any = self._adapted
-        if adapted.are_counts:
-            # A rate may be so low that it is zero in float64.
-            rates = np.maximum(predicted, TINY)
-            try:
-                with np.errstate(invalid="ignore"):
-                    return float(d2_tweedie_score(y, rates, sample_weight=sample_weight, power=1))
-            except ZeroDivisionError:  # there is no deviance to explain
-                return 0.0
-        return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def _read_targets(
         self,

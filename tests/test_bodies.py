@@ -159,11 +159,31 @@ def test_rows_keep_their_shape():
 
 
 def test_what_makes_no_module_is_refused():
-    with pytest.raises(TypeError, match=r"body must be a torch.nn.Module, or a class or function"):
-        module_of(lambda: 3)
+    for body, end in ((lambda: 3, r"\.$"), (nn.Linear, "missing 2 required")):
+        with pytest.raises(TypeError, match=rf"^body must be a torch.nn.Module, or a .*{end}"):
+            module_of(body)
     assert isinstance(module_of(nn.Tanh), nn.Tanh)
     with pytest.raises(ValueError, match="The 'body' parameter of CMLRegressor must be a callable"):
         quick(body=3).meta_fit(X, Y, groups=GROUPS)
+
+
+@pytest.mark.parametrize("model", ["head", "synaptic"])
+@pytest.mark.parametrize("device", ["cuda:7", "fast"])
+def test_a_device_that_torch_does_not_have_is_refused(model, device):
+    with pytest.raises(ValueError, match=rf"^device='{device}' cannot be used by torch here \("):
+        quick(model=model, device=device).meta_fit(X, Y, groups=GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"body": None, "model": "modulatory", "rule": "reptile"}, "model='modulatory' is none"),
+        ({"model": "synaptic", "rule": "implicit"}, "model='synaptic' with a body of one's own is"),
+    ],
+)
+def test_a_rule_that_needs_more_is_refused_with_those_that_do_not(params, sentence):
+    with pytest.raises(ValueError, match=f"rule='.*' needs .*{sentence}.* one of 'contrastive', "):
+        quick(**params).meta_fit(X, Y, groups=GROUPS)
 
 
 def test_another_body_after_meta_fit_is_refused():

@@ -15,6 +15,7 @@ def body_of(estimator: BaseEstimator) -> Any:
     """Return the user's module as the body of a head."""
     from skcml.problems.module_body import ModuleBody
 
+    check_device(estimator.device)
     return ModuleBody(
         module_of(estimator.body),
         input_shape=shape_of_rows(estimator),
@@ -38,6 +39,7 @@ def task_network_of(estimator: BaseEstimator, n_outputs: int) -> Any:
     """Return the user's module as a network of which each task has its own."""
     from skcml.problems.module_network import ModuleNetwork
 
+    check_device(estimator.device)
     return ModuleNetwork(
         module_of(estimator.body),
         n_outputs,
@@ -53,13 +55,31 @@ def module_of(body: Any) -> Any:
 
     if isinstance(body, nn.Module):
         return body
-    made = body() if callable(body) else None
+    advice = (
+        "body must be a torch.nn.Module, or a class or function that makes one without arguments "
+        f"(functools.partial binds them); got {body!r:.100}"
+    )
+    try:
+        made = body()
+    except TypeError as error:
+        raise TypeError(f"{advice}: {error}.") from error
     if not isinstance(made, nn.Module):
-        raise TypeError(
-            f"body must be a torch.nn.Module, or a class or function that makes one without "
-            f"arguments; got {body!r:.100}."
-        )
+        raise TypeError(f"{advice}.")
     return made
+
+
+def check_device(device: str) -> None:
+    """Refuse a device on which torch cannot put a number."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:
+        reason = str(error).split(chr(10))[0]
+        raise ValueError(
+            f"device={device!r} cannot be used by torch here ({reason}); choose 'cpu', or a device "
+            "that torch finds."
+        ) from error
 
 
 def shape_of_rows(estimator: BaseEstimator) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from skcml.episodes import TaskRows
 from skcml.estimators._bodies import head_body_of, task_network_of
 from skcml.estimators._warnings import warn
 from skcml.problems.task_mlp import Dense, Layer, Modulated
-from skcml.rules.base import MetaGradientRule, check_needs, offers
+from skcml.rules.base import MetaGradientRule, what_lacks
 from skcml.rules.contrastive import Contrastive
 from skcml.rules.first_order import FirstOrder
 from skcml.rules.implicit import Implicit
@@ -93,18 +93,14 @@ def rule_of(estimator: BaseEstimator, problem: Any) -> MetaGradientRule:
     if estimator.rule == "contrastive":
         return Contrastive(estimator.scheme, estimator.beta)
     rule = REFERENCE_RULES[estimator.rule]()
-    try:
-        check_needs(rule, problem)
-    except ValueError as error:
-        allowed = [
-            name
-            for name, make in {"contrastive": Contrastive, **REFERENCE_RULES}.items()
-            if offers(problem, make())
-        ]
+    if wanted := what_lacks(rule, problem):
+        rules = {"contrastive": Contrastive, **REFERENCE_RULES}
+        allowed = [name for name, make in rules.items() if not what_lacks(make(), problem)]
+        body = "" if estimator.body is None else " with a body of one's own"
         raise ValueError(
-            f"rule={estimator.rule!r} does not go with model={estimator.model!r} here: {error} "
-            f"With it go {', '.join(map(repr, allowed))}."
-        ) from error
+            f"rule={estimator.rule!r} needs {wanted}, and model={estimator.model!r}{body} is none "
+            f"here; choose one of {', '.join(map(repr, allowed))}."
+        )
     return rule
 
 

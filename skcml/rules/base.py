@@ -82,17 +82,16 @@ def usable_mean(usable: Array) -> Array:
 
 def check_needs(rule: MetaGradientRule, problem: InnerProblem) -> None:
     """Refuse a problem that does not have what a rule needs."""
-    for need, offer, wanted in NEEDS:
-        if getattr(rule, need) and not getattr(problem, offer):
-            raise ValueError(
-                f"the rule {type(rule).__name__} needs {wanted}, which {type(problem).__name__} is "
-                "not."
-            )
+    if wanted := what_lacks(rule, problem):
+        raise ValueError(
+            f"the rule {type(rule).__name__} needs {wanted}, which {type(problem).__name__} is not."
+        )
 
 
-def offers(problem: InnerProblem, rule: MetaGradientRule) -> bool:
-    """Tell whether a problem has all that a rule needs."""
-    return all(getattr(problem, offer) for need, offer, _ in NEEDS if getattr(rule, need))
+def what_lacks(rule: MetaGradientRule, problem: InnerProblem) -> str:
+    """Return, in words, what a rule needs and a problem is not; nothing if they go together."""
+    lacking = [w for need, offer, w in NEEDS if getattr(rule, need) and not getattr(problem, offer)]
+    return lacking[0] if lacking else ""
 
 
 def check_positive(*, whole: bool = False, **values: object) -> None:

@@ -19,6 +19,18 @@ from tests.builders import tensor_episode, tensors
 N_INPUTS, N_OUTPUTS, HIDDEN = 3, 2, (4, 5)
 EXACT, QUICK = GaussNewton(max_iter=60, tol=1e-8), GaussNewton(max_iter=3)
 LAYERS = {"dense": Dense(), "modulated": Modulated()}
+IMAGE, N_PIXELS = (1, 4, 4), 16
+
+
+class Lambda(nn.Module):
+    """A linear layer, and a function of its outputs."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.layer = function, nn.Linear(N_INPUTS, 4)
+
+    def forward(self, x):
+        return self.function(self.layer(x))
 
 
 class Perceptron(nn.Module):
@@ -58,6 +70,47 @@ def problem_of(module, layer="dense", n_outputs=N_OUTPUTS, cost=None, strength="
 def mlp_problem(layer="dense", cost=None, strength="synapse"):
     network = TaskMLP(N_INPUTS, N_OUTPUTS, HIDDEN, "tanh", LAYERS[layer])
     return ProximalProblem(network, cost or SquaredError(), strength)
+
+
+def from_mlp(theta, layer):
+    """Return the meta-parameters of `TaskMLP` as those of a module that is the same network."""
+    problem = problem_of(perceptron(), layer)
+    mlp, network = mlp_problem(layer).network, problem.problem.network
+    found = MetaParams(problem.shapes)
+
+    def parts(name):
+        values, start = {}, 0
+        for key, shape in mlp.fast.items():
+            values[key] = theta[name][start : start + np.prod(shape)].reshape(shape)
+            start += np.prod(shape)
+        return values
+
+    def as_module(weights):
+        """Return rows of biases and weights by the module's names, as it lays them out."""
+        values = {}
+        for i in range(len(HIDDEN)):
+            weight = weights[f"weight_{i}"]
+            values[f"layers.{i}.weight"], values[f"layers.{i}.bias"] = weight[1:].T, weight[0]
+        return values
+
+    if layer == "modulated":
+        for name, value in as_module(theta).items():
+            found[f"body.{name}"][...] = value
+    for name in ("omega", "log_strength"):
+        own = parts(name)
+        if layer == "dense":
+            values = {f"body.{key}": value for key, value in as_module(own).items()}
+        else:
+            values = {f"gain.layers.{i}.weight": own[f"gain_{i}"] for i in range(len(HIDDEN))}
+            values |= {f"shift.layers.{i}.bias": own[f"shift_{i}"] for i in range(len(HIDDEN))}
+        values["head"] = own["head"]
+        found[name][...] = np.concatenate([values[key].ravel() for key in network.fast])
+    return problem, found
+
+
+def image_case(layer="dense", strength=4.0, norm=nn.BatchNorm2d, bias=True, **more):
+    problem = problem_of(convolution(norm, bias=bias), layer, input_shape=IMAGE, **more)
+    return problem, theta_of(problem, strength), episode_of(N_PIXELS)
 
 
 def episode_of(n_inputs=N_INPUTS, n_outputs=N_OUTPUTS, cost=None, seed=0, sizes=(3, 5, 4)):

@@ -23,15 +23,15 @@ from tests.asserts import assert_energy_theta_grad, assert_follows, assert_meta_
 from tests.builders import relative_error, take_tasks
 from tests.module_cases import (
     HIDDEN,
+    IMAGE,
     N_INPUTS,
     N_OUTPUTS,
+    N_PIXELS,
     convolution,
     episode_of,
     perceptron,
     with_padding,
 )
-
-IMAGE, N_PIXELS = (1, 4, 4), 16
 
 
 def body_of(module, input_shape=(N_INPUTS,), dtype="float64", **more):

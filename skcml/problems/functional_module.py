@@ -87,7 +87,7 @@ class FunctionalModule:
                     {**self._constants(x), **params},
                     (x.reshape(len(x), *self.input_shape),),
                 )
-                seen = [norm.seen for norm in self.norms if norm.seen is not None]
+                seen = [norm.statistics(x) for norm in self.norms]
             finally:
                 for norm in self.norms:
                     norm.roles = norm.seen = None

@@ -13,7 +13,7 @@ shifts already, and these are the task's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -55,6 +55,33 @@ class Dense:
         return {name.removeprefix("body."): params[name] for name in self.fast}
 
 
+class _Channels(NamedTuple):
+    """Where a weight has its output channels: groups of transposed convolutions have their own."""
+
+    weight: tuple[int, ...]
+    gain: tuple[int, ...]
+
+    @classmethod
+    def of(cls, module: Any, name: str, shape: tuple[int, ...]) -> _Channels:
+        """Return the shapes in which a weight is multiplied by the gains of its channels."""
+        from torch.nn.modules.conv import _ConvTransposeNd
+
+        layer = module.get_submodule(name.rpartition(".")[0])
+        if not isinstance(layer, _ConvTransposeNd):
+            return cls(shape, (shape[0], *[1] * (len(shape) - 1)))
+        n_in, each, *places = shape
+        groups = layer.groups
+        return cls((groups, n_in // groups, each, *places), (groups, 1, each, *[1] * len(places)))
+
+    @property
+    def n_channels(self) -> int:
+        return int(np.prod(self.gain))
+
+    def multiplied(self, gain: Any, weight: Any) -> Any:
+        """Return a weight with each output channel multiplied by its gain."""
+        return (gain.reshape(self.gain) * weight.reshape(self.weight)).reshape(weight.shape)
+
+
 class Modulated:
     """Weights and biases are slow; the task has gains and shifts of their output channels.
 
@@ -68,22 +95,22 @@ class Modulated:
     def __init__(self, module: Any, start: Start) -> None:
         self._names = list(start)
         own = _of_norms(module)
-        self._axis = {
-            name: _channel_axis(module, name)
+        self._channels = {
+            name: _Channels.of(module, name, value.shape)
             for name, value in start.items()
             if value.ndim > 1 and name not in own
         }
         self._weight_of = {
             name: weight
             for name in start
-            if (weight := _weight_beside(name)) in self._axis
-            and start[name].shape == (start[weight].shape[self._axis[weight]],)
+            if (weight := _weight_beside(name)) in self._channels
+            and start[name].shape == (self._channels[weight].n_channels,)
         }
         self.fast, self.slow = {}, {}
         for name, value in start.items():
-            if name in self._axis:
+            if name in self._channels:
                 self.slow[f"body.{name}"] = value
-                self.fast[f"gain.{name}"] = np.ones(value.shape[self._axis[name]])
+                self.fast[f"gain.{name}"] = np.ones(self._channels[name].n_channels)
             elif name in self._weight_of:
                 self.slow[f"body.{name}"] = value
                 self.fast[f"shift.{name}"] = np.zeros(value.shape)
@@ -95,10 +122,8 @@ class Modulated:
         found = {}
         for name in self._names:
             value = params[f"body.{name}"]
-            if name in self._axis:
-                wide = [1] * value.ndim
-                wide[self._axis[name]] = -1
-                value = params[f"gain.{name}"].reshape(wide) * value
+            if name in self._channels:
+                value = self._channels[name].multiplied(params[f"gain.{name}"], value)
             elif name in self._weight_of:
                 gain = params[f"gain.{self._weight_of[name]}"]
                 value = gain * value + params[f"shift.{name}"]
@@ -122,14 +147,6 @@ def _of_norms(module: Any) -> set[str]:
         if isinstance(layer, norms) or type(layer).__name__ == "RMSNorm"
         for name, _ in layer.named_parameters(recurse=False)
     }
-
-
-def _channel_axis(module: Any, name: str) -> int:
-    """Return the axis of a weight that counts output channels."""
-    from torch.nn.modules.conv import _ConvTransposeNd
-
-    layer = module.get_submodule(name.rpartition(".")[0])
-    return 1 if isinstance(layer, _ConvTransposeNd) else 0
 
 
 def _weight_beside(name: str) -> str:

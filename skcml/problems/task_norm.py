@@ -87,7 +87,8 @@ class Moments(NamedTuple):
 class TaskNorm(torch.nn.Module):
     """Stands for a batch normalisation in a network for each task.
 
-    ``roles`` is given before a pass, and ``seen`` holds the statistics of the support after it.
+    ``roles`` is given before a pass, and ``seen`` holds the statistics of the support after it;
+    both are None again before the next.
     The statistics that the layer has itself are neither used nor changed.
 
     Parameters
@@ -115,7 +116,14 @@ class TaskNorm(torch.nn.Module):
         roles = self.roles
         if roles is None:
             raise RuntimeError("A pass needs to know what its rows are for.")
+        if self.seen is not None:
+            raise RuntimeError("a BatchNorm is used twice in a pass; give each place its own.")
         cut = len(roles.support)
+        if len(h) != cut + len(roles.query):
+            raise RuntimeError(
+                f"a BatchNorm was given {len(h)} rows for {cut + len(roles.query)}; "
+                "the first axis of what it is given must be that of the rows."
+            )
         if roles.stored is None:
             support = Moments.of(h[:cut], roles.support)
         else:
@@ -125,6 +133,12 @@ class TaskNorm(torch.nn.Module):
             return self._normalised(h, support)
         together = support.pooled(Moments.of(h[cut:], roles.query))
         return torch.cat([self._normalised(h[:cut], support), self._normalised(h[cut:], together)])
+
+    def statistics(self, like: Tensor) -> Tensor:
+        """Return what was seen, or zeros from a layer that the pass did not come by."""
+        if self.seen is not None:
+            return self.seen
+        return like.new_zeros(self.place.stop - self.place.start)
 
     def _normalised(self, h: Tensor, moments: Moments) -> Tensor:
         # A single value says nothing of how far values are apart; none, not even where they are.

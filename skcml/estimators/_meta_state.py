@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -173,6 +174,18 @@ def _watched(name: str, value: Any) -> Any:
     return repr(value) if name == "body" else value
 
 
+@cache
+def _shaping_defaults(kind: Any) -> dict[str, Any]:
+    """Return the defaults of the parameters that `meta_fit` alone reads, by name."""
+    parameters = inspect.signature(kind.__init__).parameters
+    known = READ_BY_FIT | UNREAD_BY_FIT | ABOUT_DATA | {"self"}
+    return {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name not in known and parameter.default is not parameter.empty
+    }
+
+
 def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bool) -> None:
     """Say that parameters were set that shape nothing without `meta_fit`.
 
@@ -184,13 +197,10 @@ def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bo
     is_grouped : bool
         Whether it is one for each group.
     """
-    defaults = inspect.signature(type(estimator).__init__).parameters
     unused = [
         name
-        for name in estimator._get_param_names()
-        if name not in READ_BY_FIT | UNREAD_BY_FIT | ABOUT_DATA
-        and name in defaults
-        and not np.array_equal(getattr(estimator, name), defaults[name].default)
+        for name, default in _shaping_defaults(type(estimator)).items()
+        if (value := getattr(estimator, name)) is not default and not np.array_equal(value, default)
     ]
     if unused:
         have = "has" if len(unused) == 1 else "have"

@@ -81,11 +81,12 @@ def resolve_solver(
 
 def choose_solver(name: str, problem: Any) -> str:
     """Return the name of the solver that "auto" stands for, or refuse one that does not fit."""
-    allowed = [known for known, choice in CHOICES.items() if isinstance(problem, choice.needs)]
-    if name == "auto" and allowed:
-        return allowed[0]
-    if name in allowed:
+    if name in CHOICES and isinstance(problem, CHOICES[name].needs):
         return name
+    # To look at a protocol takes long: only as far as needed.
+    allowed = (known for known, choice in CHOICES.items() if isinstance(problem, choice.needs))
+    if name == "auto" and (first := next(allowed, None)):
+        return first
     what = "is no solver"
     if name in CHOICES:
         what = f"needs an energy that {CHOICES[name].because}, and this one does not offer it"

@@ -142,6 +142,12 @@ def directions_of(posterior, t):
 # --- truth
 
 
+def test_unstacked_is_what_was_stacked():
+    for problem, thetas, heads in (heads_of((4,), 3, n_outputs=2), heads_of(n_heads=2)):
+        for ours, theirs in zip(heads.unstack(problem), thetas, strict=True):
+            assert_allclose(ours.vector, theirs.vector, rtol=1e-12)
+
+
 @pytest.mark.parametrize("hidden", HIDDEN)
 @pytest.mark.parametrize("n_heads", [1, 3])
 @pytest.mark.parametrize("n_outputs", [1, 3])

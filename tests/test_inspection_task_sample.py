@@ -38,7 +38,7 @@ def test_of_the_network_of_the_first_fold_if_there_is_one():
     assert len(kept["omega"]) > 1
     assert_allclose(found.theta["omega"], kept["omega"][0])
     assert_allclose(found.theta["factor"], kept["factor"][0])
-    assert_allclose(np.exp(2 * found.theta["log_noise"]), kept["noise"][0])
+    assert_allclose(found.problem.noise(found.theta), kept["noise"][0])
 
 
 def test_else_of_the_mixed_model():

@@ -44,7 +44,7 @@ def test_it_follows_the_interface():
 def test_it_ends_at_the_minimum_and_says_how_near(d, beta):
     batch = PROBLEM.embed(THETA, class_episode(d=d))
     found = newton_cg(PROBLEM, THETA, batch, beta)
-    left = PROBLEM.energy_phi_grad(found.phi, THETA, batch)
+    left = PROBLEM.augmented(found.phi, THETA, batch, 0.0)[1]
     left = left + beta * PROBLEM.loss_phi_grad(found.phi, THETA, batch)
     start = PROBLEM.expand(PROBLEM.start(THETA, batch), THETA, batch, beta).gradient
     assert (norm(left) <= 1e-8 * np.maximum(norm(start), 1)).all()
@@ -58,7 +58,7 @@ def test_solve_h_inverts_the_curvature(d):
     batch = PROBLEM.embed(THETA, class_episode(d=d))
     found = newton_cg(PROBLEM, THETA, batch)
     direction = random_phi(batch)
-    pushed = PROBLEM.energy_curvature(direction, found.phi, THETA, batch)
+    pushed = PROBLEM.expand(found.phi, THETA, batch, 0.0).curvature(direction)
     assert_allclose(found.solve_h(pushed), direction, atol=1e-8)
     assert (found.solve_h(0 * direction) == 0).all()
 
@@ -96,7 +96,7 @@ def test_what_did_not_converge_is_said(monkeypatch):
     found = newton_cg(PROBLEM, theta, batch)
     assert found.n_iter == 1
     assert not found.usable.any()
-    assert_allclose(found.grad_norm, norm(PROBLEM.energy_phi_grad(found.phi, theta, batch)))
+    assert_allclose(found.grad_norm, norm(PROBLEM.augmented(found.phi, theta, batch, 0.0)[1]))
 
 
 # --- hostile tasks
@@ -134,8 +134,8 @@ def test_huge_rows_give_finite_weights_and_an_honest_verdict(kind, d):
         batch = PROBLEM.embed(theta, hostile_episode(kind, 1e6, d))
         found = newton_cg(PROBLEM, theta, batch)
         assert np.isfinite(found.phi).all()
-        left = norm(PROBLEM.energy_phi_grad(found.phi, theta, batch))
-        start = norm(PROBLEM.energy_phi_grad(PROBLEM.start(theta, batch), theta, batch))
+        left = norm(PROBLEM.augmented(found.phi, theta, batch, 0.0)[1])
+        start = norm(PROBLEM.augmented(PROBLEM.start(theta, batch), theta, batch, 0.0)[1])
         assert_allclose(found.grad_norm, left, rtol=1e-6, atol=1e-9)
         assert (found.usable == (left <= module.USABLE * np.maximum(start, 1))).all()
         # Rows in general position are far apart, however many classes there are.
@@ -192,4 +192,4 @@ def test_a_task_for_which_no_length_will_do_stays_where_it_was(monkeypatch):
     assert not found.usable[stays].any()
     falls = PROBLEM.energy(found.phi, theta, batch) < PROBLEM.energy(start, theta, batch)
     assert (falls == ~stays).all()
-    assert_allclose(found.grad_norm, norm(PROBLEM.energy_phi_grad(found.phi, theta, batch)))
+    assert_allclose(found.grad_norm, norm(PROBLEM.augmented(found.phi, theta, batch, 0.0)[1]))

@@ -138,12 +138,20 @@ def test_a_query_without_weight_costs_nothing():
 # --- derivatives in phi and in theta
 
 
+def slope_of_energy(phi, theta, batch):
+    return PROBLEM.augmented(phi, theta, batch, 0.0)[1]
+
+
+def curve_of_energy(direction, phi, theta, batch):
+    return PROBLEM.expand(phi, theta, batch, 0.0).curvature(direction)
+
+
 @WIDTHS
 def test_gradients_agree_with_finite_differences(d):
     batch = PROBLEM.embed(THETA, class_episode(d=d))
     phi, step = random_phi(batch), 1e-6 * random_phi(batch, 1)
     for value, gradient in (
-        (PROBLEM.energy, PROBLEM.energy_phi_grad),
+        (PROBLEM.energy, slope_of_energy),
         (PROBLEM.loss, PROBLEM.loss_phi_grad),
     ):
         change = value(phi + step, THETA, batch) - value(phi - step, THETA, batch)
@@ -156,7 +164,7 @@ def test_curvatures_agree_with_finite_differences(d):
     batch = PROBLEM.embed(THETA, class_episode(d=d))
     phi, direction = random_phi(batch), random_phi(batch, 1)
     for gradient, curvature in (
-        (PROBLEM.energy_phi_grad, PROBLEM.energy_curvature),
+        (slope_of_energy, curve_of_energy),
         (PROBLEM.loss_phi_grad, PROBLEM.loss_curvature),
     ):
         up, down = (gradient(phi + h * direction, THETA, batch) for h in (1e-6, -1e-6))
@@ -172,9 +180,9 @@ def test_the_expansion_is_that_of_the_augmented_energy(beta):
     beta = np.broadcast_to(beta, 3)
     at = phi, THETA, batch
     assert_allclose(found.value, PROBLEM.energy(*at) + beta * PROBLEM.loss(*at))
-    slopes = PROBLEM.energy_phi_grad(*at), PROBLEM.loss_phi_grad(*at)
+    slopes = slope_of_energy(*at), PROBLEM.loss_phi_grad(*at)
     assert_allclose(found.gradient, slopes[0] + beta[:, None] * slopes[1])
-    bends = PROBLEM.energy_curvature(direction, *at), PROBLEM.loss_curvature(direction, *at)
+    bends = curve_of_energy(direction, *at), PROBLEM.loss_curvature(direction, *at)
     assert_allclose(found.curvature(direction), bends[0] + beta[:, None] * bends[1])
 
 

@@ -199,7 +199,7 @@ def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bo
     """
     unused = [
         name
-        for name, default in _shaping_defaults(type(estimator)).items()
+        for name, default in _shaping_defaults(estimator.__class__).items()
         if (value := getattr(estimator, name)) is not default and not np.array_equal(value, default)
     ]
     if unused:

@@ -145,22 +145,6 @@ class PrototypeProblem:
         """Apply d2L/du2 at phi to a direction."""
         return self._expand(phi, theta, batch.query).curvature(direction)
 
-    def energy_phi_grad(
-        self, phi: np.ndarray, theta: Mapping[str, np.ndarray], batch: PrototypeBatch
-    ) -> np.ndarray:
-        """Return dE/du."""
-        return self.expand(phi, theta, batch, 0.0).gradient
-
-    def energy_curvature(
-        self,
-        direction: np.ndarray,
-        phi: np.ndarray,
-        theta: Mapping[str, np.ndarray],
-        batch: PrototypeBatch,
-    ) -> np.ndarray:
-        """Apply d2E/du2 at phi to a direction."""
-        return self.expand(phi, theta, batch, 0.0).curvature(direction)
-
     def start(self, theta: Mapping[str, np.ndarray], batch: PrototypeBatch) -> np.ndarray:
         """Return zero, where every class is its prior, or weights of zero if they cost less."""
         zero = np.zeros_like(batch.means)

@@ -38,7 +38,8 @@ def test_of_the_network_of_the_first_fold_if_there_is_one():
     assert len(kept["omega"]) > 1
     assert_allclose(found.theta["omega"], kept["omega"][0])
     assert_allclose(found.theta["factor"], kept["factor"][0])
-    assert_allclose(found.problem.noise(found.theta), kept["noise"][0])
+    noise = np.exp(2 * found.theta["log_noise"]) + found.problem.noise_floor
+    assert_allclose(noise, kept["noise"][0])
 
 
 def test_else_of_the_mixed_model():
@@ -92,8 +93,9 @@ def test_rows_are_standardised_as_in_learning():
 
 def test_tasks_have_the_shots_and_queries_of_the_estimator():
     est = linear(n_shots=3, n_queries=2, support="first").meta_fit(X, Y, groups=GROUPS)
-    found = sample(est, n_tasks=5).episode
-    assert found.w_support.shape == (5, 3)
+    for seed in range(4):  # by default, the number of shots is drawn
+        found = sample(est, n_tasks=5, random_state=seed).episode
+        assert found.w_support.shape == (5, 3)
     assert found.w_query.shape == (5, 2)
     assert_array_equal(found.w_support, 1)
     # The first rows of a group, and those after them.

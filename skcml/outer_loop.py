@@ -18,6 +18,8 @@ from skcml.solvers.base import InnerSolver
 
 # A loss below this is zero for its logarithm's sake.
 TINY_LOSS = 1e-12
+# Adam takes the square of a gradient below this.
+LARGEST = 1e150
 
 
 @dataclass
@@ -38,7 +40,7 @@ class History:
         Tasks left out of a step because their inner problem did not converge.
     n_skipped : int
         Steps that left the meta-parameters as they were, because the loss or its
-        gradient was not finite.
+        gradient was not finite, or the gradient too large to square.
     best_step : int
         Where the validation loss was lowest; the last step without validation.
     """
@@ -135,7 +137,8 @@ def meta_train(
         scale = max(gradient.loss, TINY_LOSS) if options.log_objective else 1.0
         pull = 2 * options.anchor * (theta.vector - start.vector)
         descent = gradient.theta.vector / scale + pull
-        if np.isfinite(gradient.loss) and np.isfinite(descent).all():
+        # NaN is not below the bound either.
+        if np.isfinite(gradient.loss) and (np.abs(descent) < LARGEST).all():
             optimizer.descend(theta.vector, descent, learning_rate(step, options))
         else:
             history.n_skipped += 1

@@ -82,7 +82,10 @@ def learn(estimator, case):
         called(estimator.meta_fit, case.learn)
     except ValueError as error:
         # By chance no group has two classes, or no label two groups and hardly a class two rows.
-        too_little = ("nothing to tell apart in a group", "learning needs two classes (of one group)")
+        too_little = (
+            "nothing to tell apart in a group",
+            "learning needs two classes (of one group)",
+        )
         if any(sentence in str(error) for sentence in too_little):
             return False
         # Columns of 1e30 as they are may be too large.

@@ -16,6 +16,7 @@ from skcml.problems.mlp import MLPBody
 from skcml.random_effects import STRUCTURES
 from skcml.selection.baselines import pooled_heads
 from skcml.selection.families import (
+    DOUBTS,
     LEAST_SCATTER,
     SHRINKAGE,
     ClassesOrCounts,
@@ -142,30 +143,46 @@ def test_counts_are_judged_by_their_deviance():
     assert len(family.shape(y[None], rate[None], rate[None], WEIGHT, 9).ratio) == 1
 
 
-# --- scatter
+# --- spread
 
 
-def scatter(family, y, mean, doubt=0.0):
+def spread(family, y, mean, doubt=0.0):
     ones = np.ones(len(y))
-    return family.scatter(y[None], mean[None], mean[None] + doubt, ones, 2 * ones)
+    return family.spread(y[None], mean[None], mean[None] + doubt, ones, 2 * ones)
+
+
+COUNTS = ClassesOrCounts(Poisson())
 
 
 def test_what_networks_explain_of_counts_is_no_dispersion():
     rng = np.random.default_rng(0)
     mean = rng.uniform(1, 5, 20_000)
-    counts = ClassesOrCounts(Poisson())
     # With weights that are exposures of two, a row's variance is half its mean.
     for share in (0.3, 0.7):
         y = mean + np.sqrt(share * mean / 2) * rng.normal(size=len(mean))
-        assert scatter(counts, y, mean) == pytest.approx(share, rel=0.05)
+        assert spread(COUNTS, y, mean) == (pytest.approx(share, rel=0.05), 1.0)
     # A doubt about the mean is no scatter about it; and there is never more than was supposed.
-    y = mean + np.sqrt(0.5 * mean / 2 + 0.4) * rng.normal(size=len(mean))
-    assert scatter(counts, y, mean, doubt=0.4) == pytest.approx(0.5, rel=0.07)
-    assert scatter(counts, mean + 9 * rng.normal(size=len(mean)), mean) == 1.0
-    assert scatter(counts, mean, mean) == LEAST_SCATTER
-    assert scatter(counts, 0 * mean, 0 * mean) == 1.0
+    doubt = rng.choice([0.1, 1.0], len(mean))
+    y = mean + np.sqrt(0.5 * mean / 2 + doubt) * rng.normal(size=len(mean))
+    assert spread(COUNTS, y, mean, doubt) == (pytest.approx(0.5, rel=0.1), 1.0)
+    assert spread(COUNTS, mean + 9 * rng.normal(size=len(mean)), mean) == (1.0, 1.0)
+    assert spread(COUNTS, mean, mean) == (LEAST_SCATTER, 1.0)
+    assert spread(COUNTS, 0 * mean, 0 * mean) == (1.0, 1.0)
+
+
+def test_a_doubt_that_held_out_rows_do_not_bear_out_is_lowered():
+    rng = np.random.default_rng(1)
+    mean, true = rng.uniform(1, 5, 20_000), rng.choice([0.02, 0.5], 20_000)
+    y = mean + np.sqrt(mean / 2 + true) * rng.normal(size=len(mean))
+    for claimed in (2.0, 8.0):
+        scatter, share = spread(COUNTS, y, mean, claimed * true)
+        assert share == pytest.approx(1 / claimed)
+        assert scatter == pytest.approx(1.0, rel=0.03)
+    assert spread(COUNTS, y, mean, 1e9 * true)[1] == DOUBTS[-1]
+    # A doubt that was too small stays as it is.
+    assert spread(COUNTS, y, mean, true / 4)[1] == 1.0
 
 
 @pytest.mark.parametrize("family", [Numbers(), ClassesOrCounts(Bernoulli())])
-def test_only_counts_have_a_scatter(family):
-    assert scatter(family, np.zeros(9), np.full(9, 0.5)) == 1.0
+def test_only_counts_have_a_spread_of_their_own(family):
+    assert spread(family, np.zeros(9), np.full(9, 0.5)) == (1.0, 1.0)

@@ -42,10 +42,13 @@ class Blend:
         Posteriors, and the share that each of their heads has; all shares of an output add up to
         one.
     shape : IntervalShape
+    doubt : float
+        Of counts, the share that is kept of what their variance is more than their mean.
     """
 
     parts: Sequence[tuple[Posterior, np.ndarray]]
     shape: IntervalShape
+    doubt: float = 1.0
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool
@@ -58,12 +61,16 @@ class Blend:
             totals.append(total)
             weights.append(np.tile(share, (len(mean), 1)))
         if len(means) == 1 and len(means[0]) == 1:
-            return means[0][0], totals[0][0] if variance else None
-        return moments(
-            np.concatenate(means),
-            np.concatenate(totals) if variance else None,
-            np.concatenate(weights),
-        )
+            mean, total = means[0][0], totals[0][0] if variance else None
+        else:
+            mean, total = moments(
+                np.concatenate(means),
+                np.concatenate(totals) if variance else None,
+                np.concatenate(weights),
+            )
+        if variance and self.doubt != 1:
+            total = mean + self.doubt * np.maximum(total - mean, 0.0)
+        return mean, total
 
 
 @dataclass(frozen=True)

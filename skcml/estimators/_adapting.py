@@ -101,6 +101,7 @@ def adapt_learned(
                 if mixture.share(name).any()
             ],
             mixture.shape,
+            mixture.doubt,
         )
 
     return Adapted(

@@ -28,6 +28,10 @@ COUPLED_ITERATIONS = 30
 # A mean below this says nothing of a scatter, which is never less than this share, and is lowered
 # by what held-out rows say less so many standard errors.
 LEAST_MEAN, LEAST_SCATTER, CHANCE = 1e-6, 0.1, 2.0
+# Shares of the doubt about a mean that held-out rows choose from.
+DOUBTS = 2.0 ** (-np.arange(11) / 2)
+# Scores that differ by less differ by rounding.
+EQUAL = 1e-9
 
 
 class Family(Protocol):
@@ -70,15 +74,23 @@ class Family(Protocol):
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the held-out error of a predictive mean; lower is better."""
 
-    def scatter(
+    def spread(
         self,
         y: np.ndarray,
         mean: np.ndarray,
         variance: np.ndarray,
         weight: np.ndarray,
         exposure: np.ndarray,
-    ) -> float:
-        """Return how far y scatters about its mean, over what was supposed before learning."""
+    ) -> tuple[float, float]:
+        """Read off held-out rows what the variances of predictions should have been.
+
+        Returns
+        -------
+        scatter : float
+            How far y scatters about its mean, over what was supposed before learning.
+        doubt : float
+            Share of the doubt about the mean that is borne out.
+        """
 
 
 @dataclass(frozen=True)
@@ -120,16 +132,16 @@ class Numbers:
         """See `Family`."""
         return IntervalShape.fit((y - mean) / np.sqrt(variance), weight, n)
 
-    def scatter(
+    def spread(
         self,
         y: np.ndarray,
         mean: np.ndarray,
         variance: np.ndarray,
         weight: np.ndarray,
         exposure: np.ndarray,
-    ) -> float:
-        """Return one: the shape of intervals holds it."""
-        return 1.0
+    ) -> tuple[float, float]:
+        """Return ones: the shape of intervals holds it."""
+        return 1.0, 1.0
 
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the root mean squared error."""
@@ -175,32 +187,40 @@ class ClassesOrCounts:
         """Return no shape: a distribution of classes or counts has its own."""
         return IntervalShape.gaussian(len(self.likelihood.log_density(y, mean)))
 
-    def scatter(
+    def spread(
         self,
         y: np.ndarray,
         mean: np.ndarray,
         variance: np.ndarray,
         weight: np.ndarray,
         exposure: np.ndarray,
-    ) -> float:
-        """See `Family`; one at most, and for classes.
+    ) -> tuple[float, float]:
+        """See `Family`; one at most, and ones for classes.
 
         The dispersion of counts is that about a mixed model, whose lack of fit is in it. Held-out
-        rows say what networks leave of it: Pearson's squares, less the doubt about the mean.
+        rows say what networks leave of it: Pearson's squares, less the doubt about the mean. That
+        doubt was not judged while networks learned, and is too large where groups are few: its
+        share is that with the best score of Dawid and Sebastiani (Annals of Statistics 27, 1999).
         """
-        if not self.likelihood.has_exposure:
-            return 1.0
-        doubt = variance - mean
-        squares = exposure * ((y - mean) ** 2 - doubt) / np.maximum(mean, LEAST_MEAN)
         says = exposure * mean[0] > LEAST_MEAN
-        if not says.any():
-            return 1.0
-        squares, weight = squares[0, says], weight[says] / weight[says].sum()
-        level = (weight * squares).sum()
-        # What chance could do is left as it was supposed.
-        level += CHANCE * ((weight * (squares - level)) ** 2).sum() ** 0.5
-        return float(np.clip(level, LEAST_SCATTER, 1.0))
+        if not self.likelihood.has_exposure or not says.any():
+            return 1.0, 1.0
+        mean, doubt = mean[0, says], np.maximum(variance - mean, 0.0)[0, says]
+        squares, exposure = (y[0, says] - mean) ** 2, exposure[says]
+        weight = weight[says] / weight[says].sum()
+        levels = [_level(exposure * (squares - s * doubt) / mean, weight) for s in DOUBTS]
+        totals = np.outer(levels, mean / exposure) + np.outer(DOUBTS, doubt)
+        scores = (np.log(totals) + squares / totals) @ weight
+        best = int(np.argmax(scores < scores.min() + EQUAL))  # the largest share of equal ones
+        return levels[best], float(DOUBTS[best])
 
     def error(self, y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
         """Return the mean log loss of classes, half the mean deviance of counts."""
         return -float(np.average(self.likelihood.log_density(y, mean).mean(0), weights=weight))
+
+
+def _level(squares: np.ndarray, weight: np.ndarray) -> float:
+    """Return the mean of Pearson's squares, and what chance could add to it; one at most."""
+    level = weight @ squares
+    level += CHANCE * ((weight * (squares - level)) ** 2).sum() ** 0.5
+    return float(np.clip(level, LEAST_SCATTER, 1.0))

@@ -113,10 +113,13 @@ class Mixture:
         Shares; those of an output add up to one.
     shape : IntervalShape
         Of standardised errors.
+    doubt : float
+        Of counts, the share of the doubt about their mean that held-out rows bear out.
     """
 
     weights: np.ndarray
     shape: IntervalShape
+    doubt: float = 1.0
 
     def share(self, member: str) -> np.ndarray:
         """Return the shares of one member, of shape (n_outputs,)."""

@@ -8,6 +8,7 @@ of which nothing is known, the pooled model may say more than either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,8 +66,8 @@ def weigh(
     }
     exposure = np.concatenate([j.exposure for j in known])
     whole, total = (np.concatenate(parts, axis=1) for parts in (final, spread))
-    scatter = family.scatter(y, whole, total, weight / exposure, exposure)
-    return mixture, prior, gain, scatter
+    scatter, doubt = family.spread(y, whole, total, weight / exposure, exposure)
+    return replace(mixture, doubt=doubt), prior, gain, scatter
 
 
 def mix(

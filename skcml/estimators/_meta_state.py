@@ -207,7 +207,8 @@ def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bo
         warn(
             f"meta_fit has not been called, without which {', '.join(unused)} {have} no effect: "
             f"fit is {kind} regression{', one for each group' * is_grouped}; to learn from groups "
-            "or other classes, call meta_fit first."
+            "or other classes, call meta_fit first; in a search or cross-validation, use "
+            "skcml.model_selection.TaskLearner."
         )
 
 
@@ -228,7 +229,8 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
         if name not in READ_BY_FIT:
             raise ValueError(
                 f"{name} was {value!r} when meta_fit was called and is {current!r} now. It shaped "
-                "what was learned, so fit cannot follow it: call meta_fit again, or set it back. "
+                "what was learned, so fit cannot follow it: call meta_fit again, or set it back; "
+                "to search over it, put the estimator into skcml.model_selection.TaskLearner. "
                 f"Between meta_fit and fit only {', '.join(_free_params(estimator, state))} may "
                 "change."
             )

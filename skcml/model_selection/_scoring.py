@@ -193,7 +193,8 @@ def warn_of_tasks_without_score(
     if n_lacking == n_tasks:
         raise ValueError(
             f"{name} cannot be computed from the rows to predict of any of the {n_tasks} tasks, "
-            f"with n_shots={n_shots}{why}: choose another scoring, or pass tasks with more rows."
+            f"with n_shots={n_shots}{why}: choose one that has a value for a few rows, as "
+            "'neg_log_loss' or 'neg_mean_squared_error', or pass tasks with more rows."
         )
     warn(
         f"{name} cannot be computed from the rows to predict of {n_lacking} of {n_tasks} tasks"

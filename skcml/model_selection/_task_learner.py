@@ -413,7 +413,8 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         column = group_column_of(self.group_column, self.estimator_)
         if column is not None and not is_carried(self.estimator_):
             X, _ = pop_group_column(X, column)
-        return getattr(self.estimator_, method)(X, **params)
+        # A clone, since estimator_ may have been adapted to a new task.
+        return getattr(clone(self.estimator_), method)(X, **params)
 
     @property
     def classes_(self) -> np.ndarray:

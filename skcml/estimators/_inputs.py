@@ -277,7 +277,7 @@ def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     return _moderate(weight, "sample_weight")
 
 
-def read_probabilities(q: Any) -> np.ndarray:
+def read_probabilities(q: Any, name: str = "q") -> np.ndarray:
     """Return probabilities of shape (n_quantiles,)."""
     try:
         probabilities = np.atleast_1d(np.asarray(q, dtype=float))
@@ -285,5 +285,5 @@ def read_probabilities(q: Any) -> np.ndarray:
         probabilities = np.empty(0)
     inside = (probabilities > 0) & (probabilities < 1)
     if probabilities.ndim != 1 or len(probabilities) == 0 or not inside.all():
-        raise ValueError(f"q must be probabilities between 0 and 1, both excluded; got {q!r}.")
+        raise ValueError(f"{name} must be probabilities between 0 and 1, both excluded; got {q!r}.")
     return probabilities

@@ -9,11 +9,11 @@ from sklearn.utils import check_random_state
 
 from skcml.episodes import Episode, EpisodeSampler
 from skcml.estimators._adapting import task_rows
-from skcml.estimators._base import BaseCML
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import learn_options
-from skcml.estimators._meta_state import GroupsState, check_params
+from skcml.estimators._meta_state import GroupsState
 from skcml.heads import Heads
+from skcml.inspection._learned import learned_state
 from skcml.problems.meta_params import MetaParams
 from skcml.selection.members import linear_problem
 
@@ -66,24 +66,14 @@ def sample_tasks(
 
 def _learned_state(estimator: Any) -> GroupsState:
     """Return what an estimator learned from groups, or say what it lacks."""
-    if not isinstance(estimator, BaseCML):
-        raise TypeError(
-            "meta_gradient_error is about CMLRegressor and CMLClassifier; got an estimator of "
-            f"type {type(estimator).__name__}."
-        )
-    state = getattr(estimator, "_meta", None)
-    if state is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} has not learned yet, so that there are no "
-            "meta-parameters to differentiate by: call meta_fit first."
-        )
+    purpose = "are no meta-parameters to differentiate by"
+    state = learned_state(estimator, "meta_gradient_error", purpose)
     if not isinstance(state, GroupsState):
         raise ValueError(
             "What was learned from exchangeable classes has no second derivatives here, and so no "
             "exact gradient to compare with; meta_gradient_error is about shared classes and "
             "numbers."
         )
-    check_params(estimator, state)
     return state
 
 

@@ -70,6 +70,12 @@ def prior_densities(heads: Heads, held_out: HeldOut) -> Densities:
     return Densities(*heads.prior.predict(x, np.full(len(x), -1)), heads.likelihood)
 
 
+def alone_heads(n_inputs: int, n_outputs: int, likelihood: Likelihood | None = None) -> Heads:
+    """Return a ridge (or logistic) regression that is to see the rows of one group alone."""
+    scale = FLAT if likelihood is None else WEAK
+    return ridge_heads(MLPBody(n_inputs), n_outputs, 1.0, likelihood, intercept_scale=scale)
+
+
 def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np.ndarray:
     """Predict by a ridge (or logistic) regression on each group's support rows alone.
 
@@ -86,9 +92,7 @@ def per_task_mean(held_out: HeldOut, likelihood: Likelihood | None = None) -> np
         tasks = TaskRows.from_codes(
             e.x_support[support], y, e.w_support[support], support_codes, n_tasks
         )
-        body = MLPBody(e.x_query.shape[-1])
-        scale = FLAT if likelihood is None else WEAK
-        heads = ridge_heads(body, len(e.y_query), 1.0, likelihood, intercept_scale=scale)
+        heads = alone_heads(e.x_query.shape[-1], len(e.y_query), likelihood)
         mean, _ = heads.adapt(tasks).predict(e.x_query[query], query_codes, variance=False)
         parts.append(mean[0])
     return np.concatenate(parts, axis=1)

@@ -43,8 +43,9 @@ class Learned:
     Attributes
     ----------
     members : dict of str to Heads, or what has its methods
-        By the names of `MEMBERS`: the linear mixed model of all groups and, unless they weigh
-        nothing, the pooled model of all groups and the networks, one per fold.
+        By the names of `MEMBERS`: the linear mixed model and the pooled model of all groups, to
+        compare with if for nothing else, and, unless they weigh nothing, the networks, one per
+        fold, and pooled models on their features.
     known, unseen : Mixture
         For groups of which rows are known, and for others.
     mixed : list of MixedModel
@@ -116,9 +117,10 @@ def learn(
         )
     problem = linear_problem(n_inputs, n_outputs, options)
     linear = linear_theta(problem, mixed, reml=options.is_reml)
-    members: dict[str, Any] = {"mixed_model": Heads.stack(problem, [linear])}
-    if unseen.share("pooled").any():
-        members["pooled"] = pooled_heads(some, options.family.likelihood)
+    members: dict[str, Any] = {
+        "mixed_model": Heads.stack(problem, [linear]),
+        "pooled": pooled_heads(some, options.family.likelihood),
+    }
     if thetas:
         model = options.model
         network = model.problem(n_inputs, n_outputs, options)

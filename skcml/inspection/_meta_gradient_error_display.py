@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skcml.inspection._meta_gradient_error import meta_gradient_error
+from skcml.inspection._style import COLORS, one_axes, pyplot
 from skcml.rules.contrastive import ORDER
 
 
@@ -103,7 +104,7 @@ class MetaGradientErrorDisplay:
         -------
         display : MetaGradientErrorDisplay
         """
-        _pyplot()  # before the work
+        pyplot(cls)  # before the work
         result = meta_gradient_error(
             estimator,
             X,
@@ -130,12 +131,11 @@ class MetaGradientErrorDisplay:
         display : MetaGradientErrorDisplay
             Itself, with the attributes `ax_`, `figure_` and `lines_`.
         """
-        if ax is None:
-            _, ax = _pyplot().subplots()
+        ax = one_axes(type(self), ax)
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_ = {
-            scheme: self._draw(scheme, f"C{number}")
-            for number, scheme in enumerate(self.result.error)
+            scheme: self._draw(scheme, color)
+            for scheme, color in zip(self.result.error, COLORS, strict=False)
         }
         ax.axvline(self.result.beta_limit, color="0.4", linestyle="--", label="beta_limit")
         ax.plot([], [], "*", color="0.4", label="least")
@@ -163,14 +163,3 @@ class MetaGradientErrorDisplay:
             self.ax_.plot(auto, error, "o", fillstyle="none", **look)
             self.ax_.axvline(auto, linestyle=":", linewidth=0.8, **look)
         return lines
-
-
-def _pyplot() -> Any:
-    """Import matplotlib, or say how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            'MetaGradientErrorDisplay draws with matplotlib: pip install "skcml[plot]".'
-        ) from error
-    return plt

@@ -1,0 +1,95 @@
+"""An estimator that has learned, as the functions of this package take it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from skcml.estimators._base import BaseCML
+from skcml.estimators._meta_state import MetaState, check_params
+
+
+def learned_state(estimator: Any, caller: str, purpose: str) -> MetaState:
+    """Return what an estimator has learned, or say what it lacks.
+
+    Parameters
+    ----------
+    estimator : object
+        As a user passed it.
+    caller : str
+        What errors are from.
+    purpose : str
+        Completes "This estimator has not learned yet, so that there is no ...".
+    """
+    if not isinstance(estimator, BaseCML):
+        raise TypeError(
+            f"{caller} is about CMLRegressor and CMLClassifier; got an estimator of type "
+            f"{type(estimator).__name__}. Of a pipeline pass the last step, and rows as the steps "
+            "before it give them; of a search best_estimator_."
+        )
+    state: MetaState | None = getattr(estimator, "_meta", None)
+    if state is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} has not learned yet, so that there {purpose}: call "
+            "meta_fit first."
+        )
+    check_params(estimator, state)
+    return state
+
+
+def working_copy(estimator: Any) -> Any:
+    """Return a copy that has learned the same, is not adapted, and is not followed by callbacks.
+
+    It predicts the prior, and what is done to it is not done to the user's estimator.
+    """
+    copy = clone(estimator)
+    vars(copy).pop("_skl_callbacks", None)
+    return copy
+
+
+def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> int:
+    """Return which of several outputs is meant: by its name, or by its place.
+
+    Parameters
+    ----------
+    output : object
+        As a user passed it; None is the only one.
+    names : sequence
+        Of the outputs, or labels of classes.
+    what : {"output", "class"}
+    """
+    known = list(names)
+    if output is None and len(known) == 1:
+        return 0
+    for place, name in enumerate(known):
+        if isinstance(output, type(name)) and output == name:
+            return place
+    is_place = isinstance(output, Integral) and not isinstance(output, bool)
+    if what == "output" and is_place and 0 <= int(output) < len(known):
+        return int(output)
+    raise ValueError(
+        f"output={output!r} is not one of the {len(known)} {what}{'s' * (what == 'output')}"
+        f"{'es' * (what == 'class')}: pass one of {', '.join(map(repr, known))}."
+    )
+
+
+def name_of(series: Any) -> str | None:
+    """Return the name of a column that knows its own."""
+    name = getattr(series, "name", None)
+    return name if isinstance(name, str) and name else None
+
+
+def sorted_shots(n_shots: Any, least: int) -> np.ndarray:
+    """Return distinct numbers of shots in ascending order."""
+    values = np.atleast_1d(np.asarray(n_shots))
+    is_whole = values.ndim == 1 and len(values) and values.dtype.kind in "iu"
+    if not is_whole or (values < least).any() or len(np.unique(values)) < len(values):
+        raise ValueError(
+            f"n_shots={n_shots!r} must hold distinct whole numbers of {least} or more, such as "
+            f"({least}, {least + 1}, 5)."
+        )
+    return np.sort(values)

@@ -2,7 +2,6 @@
 
 import sys
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -11,15 +10,6 @@ from benchmarks.theory.problems import ridge
 from skcml.inspection import MetaGradientErrorDisplay, meta_gradient_error
 
 OPTIONS = {"betas": [1e-3, 1e-2, 1e-1], "tols": [1e-3, 1e-6], "random_state": 0}
-
-
-@pytest.fixture
-def plt():
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
 
 
 def test_from_estimator_draws_what_was_found(plt):

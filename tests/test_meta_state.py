@@ -168,7 +168,7 @@ def test_meta_params_are_plain_arrays():
 
 def test_without_steps_there_is_no_network():
     estimator = quick(meta_max_iter=0).meta_fit(X, Y, groups=GROUPS)
-    assert set(estimator.meta_params_) == {"mixed_model", "weights", "prior_weights"}
+    assert set(estimator.meta_params_) == {"mixed_model", "pooled", "weights", "prior_weights"}
     assert estimator.n_meta_iter_ == 0
     assert estimator.meta_history_ == []
 

@@ -297,7 +297,7 @@ def test_without_early_stopping_the_users_tasks_judge_the_last_step():
 def test_without_steps_there_is_the_mixed_model_only(early_stopping):
     tasks = standardized(linear_tasks(n_tasks=40))
     learned = run(tasks, early_stopping=early_stopping, **LINEAR_ONLY)
-    assert list(learned.members) == ["mixed_model"]
+    assert list(learned.members) == ["mixed_model", "pooled"]
     assert learned.histories == []
     assert_array_equal(learned.known.weights, [[0.0], [0.0], [1.0], [0.0]])
     assert_array_equal(learned.unseen.weights, [[0.0], [0.0], [1.0], [0.0]])

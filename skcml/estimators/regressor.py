@@ -142,9 +142,9 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
     Attributes
     ----------
     meta_params_ : dict
-        Learned arrays, in standardised units: ``"mixed_model"`` and, unless they weigh nothing,
-        ``"networks"``, ``"pooled"`` and ``"pooled_networks"``, ridge regressions on all rows and
-        the inputs or the networks' features (omega, factor, noise and the networks' weights,
+        Learned arrays, in standardised units: ``"mixed_model"``, ``"pooled"``, a ridge regression
+        on all rows, and, unless they weigh nothing, ``"networks"`` and ``"pooled_networks"``, ridge
+        regressions on the networks' features (omega, factor, noise and the networks' weights,
         stacked over networks). With another model than "head", ``"networks"`` has omega, the
         consolidated value of each parameter (layer by layer, the head last), ``"log_strength"``,
         ``"log_scatter"`` (the logarithm of the scatter without rows, and the power) and, if weights

@@ -15,8 +15,8 @@ from skcml.inspection._adaptation import Along, adapt_and_predict
 from skcml.inspection._learned import learned_state, name_of
 from skcml.inspection._style import BLUE, GREY, legend_of_panels, place_for, pyplot
 
-# Of a panel, in inches.
-WIDTH, HEIGHT = 3.2, 2.6
+# Of a panel, and the height of the legend, in inches.
+WIDTH, HEIGHT, LEGEND = 3.2, 2.6, 0.5
 
 
 class AdaptationDisplay:
@@ -197,6 +197,9 @@ class AdaptationDisplay:
         n_rows = -(-n // n_columns)
         size = (WIDTH * n_columns + 0.4, HEIGHT * n_rows + 0.8)
         self.figure_, spec = place_for(type(self), ax, size)
+        for_legend = None
+        if ax is not None:
+            spec, for_legend = spec.subgridspec(2, 1, height_ratios=[HEIGHT * n_rows, LEGEND])
         grid = spec.subgridspec(n_rows, n_columns).subplots(sharex=True, sharey=True, squeeze=False)
         self.axes_ = grid.ravel()[:n]
         self.ax_ = self.axes_[0]
@@ -211,7 +214,7 @@ class AdaptationDisplay:
             if place + n_columns >= n:  # nothing below
                 panel.set_xlabel(self.feature_name)
                 panel.tick_params(labelbottom=True)
-        legend_of_panels(self.figure_, ax, drawn[0])
+        legend_of_panels(self.figure_, for_legend, drawn[0])
         return self
 
     def _draw(self, panel: Any, task: Bunch) -> list[Any]:

@@ -36,9 +36,11 @@ def baselines(estimator: Any) -> dict[str, Any]:
         return {} if state.learned.network is not None else _of_classes(estimator, state)
     learned = state.learned
     n_scores = learned.known.weights.shape[1]
+    simple = {name: learned.members[name] for name in ("mixed_model", "pooled")}
+    learned = replace(learned, members=simple)
     linear, pooled = (Mixture.of_one(name, n_scores) for name in ("mixed_model", "pooled"))
     found = {}
-    if (learned.known.share("mixed_model") < 1).any():
+    if (state.learned.known.share("mixed_model") < 1).any():
         found["mixed_model"] = _with(estimator, replace(learned, known=linear, unseen=linear))
     n_outputs, likelihood = len(learned.mixed), learned.members["mixed_model"].likelihood
     alone = alone_heads(len(state.scaling.x_mean), n_outputs, likelihood)

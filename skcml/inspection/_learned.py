@@ -66,7 +66,7 @@ def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> 
     if output is None and len(known) == 1:
         return 0
     for place, name in enumerate(known):
-        if isinstance(output, type(name)) and output == name:
+        if np.ndim(output) == 0 and output == name:
             return place
     is_place = isinstance(output, Integral) and not isinstance(output, bool)
     if what == "output" and is_place and 0 <= int(output) < len(known):

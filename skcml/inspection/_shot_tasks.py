@@ -13,6 +13,8 @@ from skcml.inspection._learned import sorted_shots
 
 # Those of them that leave most groups, or classes, a row to predict are the default.
 SHOTS = (0, 1, 2, 3, 5, 10)
+# Exchangeable classes in a task, if there are so many.
+WAYS = 5
 # Query rows of each exchangeable class at most.
 MAX_QUERIES = 15
 
@@ -58,9 +60,9 @@ def group_tasks(rows: Rows, kept: np.ndarray, n_shots: Any) -> tuple[list[Task],
     usable = np.flatnonzero(sizes > shots[-1])
     if len(usable) < 2:
         raise ValueError(
-            f"{len(usable)} of the {len(index)} groups has more than {shots[-1]} rows, the largest "
-            f"of n_shots, and two are needed: all points are on the same groups. The largest group "
-            f"has {sizes.max()} rows; pass smaller n_shots, or more groups."
+            f"Of the {len(index)} groups, {len(usable)} have more than {shots[-1]} rows, the "
+            "largest of n_shots; two are needed, since all points are on the same groups. The "
+            f"largest group has {sizes.max()} rows: pass smaller n_shots, or more groups."
         )
     return [Task(index.labels[group], [members[group]]) for group in usable], shots
 
@@ -89,7 +91,7 @@ def class_tasks(
     of_group = pairs[usable] // len(labels)
     pools = [usable[of_group == group] for group in np.unique(of_group)]
     most = max(map(len, pools), default=0)
-    ways = min(n_ways or 5, most) if n_ways is None else n_ways
+    ways = min(WAYS, most) if n_ways is None else n_ways
     if most < max(ways, 2):
         raise ValueError(
             f"A task of n_ways={max(ways, 2)} classes needs as many"

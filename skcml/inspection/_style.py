@@ -10,7 +10,6 @@ PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "0.45"
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 # Of a band behind a line.
 BAND_ALPHA = 0.18
-MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def pyplot(display: type) -> Any:
@@ -78,9 +77,20 @@ def legend_above(ax: Any, n_columns: int = 2, handles: Any = None) -> Any:
     )
 
 
-def legend_of_panels(figure: Any, ax: Any, handles: list[Any]) -> Any:
-    """Put one legend for several panels, below a figure of theirs or above the given axes."""
+def legend_of_panels(figure: Any, place: Any, handles: list[Any]) -> Any:
+    """Put one legend for several panels where it hides none of them.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    place : matplotlib.gridspec.SubplotSpec or None
+        Kept free for it; None is below all that is in the figure.
+    handles : list of matplotlib.artist.Artist
+        In columns of two.
+    """
     look = {"ncols": -(-len(handles) // 2), "frameon": False, "fontsize": "small"}
-    if ax is None:
+    if place is None:
         return figure.legend(handles=handles, loc="outside lower center", **look)
-    return ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), **look)
+    ax = figure.add_subplot(place)
+    ax.set_axis_off()
+    return ax.legend(handles=handles, loc="center", borderpad=0, **look)

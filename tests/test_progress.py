@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
-from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.callback import CallbackSupportMixin, ProgressBar, ScoringMonitor, with_callbacks
 from sklearn.model_selection import GridSearchCV
 
 from skcml.estimators._progress import hook_data
-from tests.estimators import both, grouped, learned, quick
+from tests.estimators import both, grouped, learned, pool, quick, quick_classifier
 
 X, Y, GROUPS = grouped()
 DATA = {"X": X, "y": Y, "groups": GROUPS}
@@ -234,3 +234,45 @@ def test_clones_keep_the_callbacks():
     recorder = Recorder()
     clone(learned().set_callbacks(recorder)).fit(X, Y)
     assert ("end", "fit") in recorder.events
+
+
+class OverTasks(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+    """An estimator whose `fit` is the `meta_fit` of another."""
+
+    def __init__(self, estimator=None):
+        self.estimator = estimator
+
+    @with_callbacks
+    def fit(self, X, y):
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        self.estimator_ = clone(self.estimator)
+        learning = context.subcontext(task_name="learning")
+        learning.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        with learning.propagate_callback_context(self.estimator_):
+            self.estimator_.meta_fit(X, y)
+        learning.call_on_fit_task_end(estimator=self, X=X, y=y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def predict(self, X):
+        return self.estimator_.predict(X)
+
+
+def test_a_search_over_meta_fit_shows_each(capsys):
+    table = np.column_stack([X, GROUPS])
+    outer = OverTasks(quick(group_column=-1, early_stopping=False, meta_max_iter=2))
+    search = GridSearchCV(outer, {"estimator__activation": ["tanh", "relu"]}, cv=2, scoring="r2")
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(table, Y)
+    out = capsys.readouterr().out
+    assert "candidate-split-evaluation | OverTasks - fit" in out
+    assert "learning | CMLRegressor - meta_fit" in out
+    assert "CMLRegressor - descent" in out
+
+
+def test_progress_of_a_pool_is_shown(capsys):
+    quick_classifier(n_ways=4, n_shots=2).set_callbacks(ProgressBar()).meta_fit(*pool())
+    out = capsys.readouterr().out
+    assert "CMLClassifier - meta_fit" in out
+    assert "CMLClassifier - descent #0" in out
+    assert "100%" in out

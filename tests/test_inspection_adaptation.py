@@ -89,7 +89,7 @@ def test_one_of_several_outputs():
         expected = fitted.predict_quantiles(at, [0.1, 0.9])[:, 1]
         assert_allclose(np.stack([found.low, found.high], 1), expected, rtol=1e-8)
         assert_array_equal(found.y_support, y[rows & FEW, 1])
-    with pytest.raises(ValueError, match="output=None is not one of the 2 outputs"):
+    with pytest.raises(ValueError, match="output=None names no output"):
         predicted(learned(2), x, y, groups)
 
 
@@ -104,7 +104,7 @@ def test_probabilities_of_a_class():
     assert found.low is None
     assert found.prior_low is None
     assert found.output == "c"
-    with pytest.raises(ValueError, match="output='d' is not one of the 3 classes: pass one of 'a'"):
+    with pytest.raises(ValueError, match="output='d' names no class: pass one of 'a'"):
         predicted(learned_classifier(3), x, y, groups, output="d")
 
 

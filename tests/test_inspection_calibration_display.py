@@ -143,9 +143,7 @@ def test_one_of_several_outputs(plt):
     display = CalibrationDisplay.from_estimator(est, *rest, output=1, levels=0.9)
     q = est.predict_quantiles(x[~FEW], [0.05, 0.95], groups[~FEW])[:, 1]
     assert display.observed == np.mean((q[:, 0] <= y[~FEW, 1]) & (y[~FEW, 1] <= q[:, 1]))
-    with pytest.raises(
-        ValueError, match="output=None is not one of the 2 outputs: pass one of 0, 1"
-    ):
+    with pytest.raises(ValueError, match="output=None names no output: pass one of 0, 1"):
         CalibrationDisplay.from_estimator(est, *rest)
     with pytest.raises(ValueError, match="output=1, but there is one: leave output out"):
         CalibrationDisplay.from_estimator(adapted(), X, Y, GROUPS, output=1)

@@ -87,9 +87,7 @@ def test_one_of_several_outputs(plt):
     display = PriorDisplay.from_estimator(est, output=1)
     assert_array_equal(display.mean, summary.mean[1])
     assert display.effect_name == "y1"
-    with pytest.raises(
-        ValueError, match="output=None is not one of the 2 outputs: pass one of 'y0'"
-    ):
+    with pytest.raises(ValueError, match="output=None names no output: pass one of 'y0'"):
         PriorDisplay.from_estimator(est)
 
 
@@ -103,7 +101,7 @@ def test_classes(plt):
     three = PriorDisplay.from_estimator(learned_classifier(3), output="c")
     assert_array_equal(three.mean, learned_classifier(3).prior_summary(as_frame=False).mean[2])
     assert three.effect_name == "the logit of c"
-    with pytest.raises(ValueError, match="output=None is not one of the 3 classes"):
+    with pytest.raises(ValueError, match="output=None names no class"):
         PriorDisplay.from_estimator(learned_classifier(3))
 
 

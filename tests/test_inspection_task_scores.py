@@ -124,6 +124,19 @@ def test_an_unknown_name_is_refused():
         scorer_of(CMLRegressor(), "accurate")
 
 
+@pytest.mark.parametrize(
+    ("scoring", "kind", "message"),
+    [
+        ("accuracy", ValueError, r"scoring: the score .* failed \(continuous is not supported\)"),
+        (lambda estimator, X, y: [], TypeError, "scoring: the score of the query rows of a task"),
+    ],
+)
+def test_a_score_of_other_outputs_is_refused(scoring, kind, message):
+    scorer, _ = scorer_of(learned(), scoring)
+    with pytest.raises(kind, match=message):
+        score_task(learned(), scorer, Table(X, Y), SUPPORT, QUERY)
+
+
 def test_rows_keep_their_form():
     frame = pd.DataFrame(X, columns=["a", "b"])
     rows = Table(frame, pd.Series(Y), np.arange(len(Y))).rows(QUERY)

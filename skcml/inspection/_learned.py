@@ -72,8 +72,7 @@ def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> 
     if what == "output" and is_place and 0 <= int(output) < len(known):
         return int(output)
     raise ValueError(
-        f"output={output!r} is not one of the {len(known)} {what}{'s' * (what == 'output')}"
-        f"{'es' * (what == 'class')}: pass one of {', '.join(map(repr, known))}."
+        f"output={output!r} names no {what}: pass one of {', '.join(map(repr, known))}."
     )
 
 

@@ -167,7 +167,7 @@ class PriorDisplay:
             Itself, with the attributes `ax_`, `axes_`, `figure_`, `bars_` and `image_`.
         """
         n, has_map = len(self.names), self.correlation is not None
-        height = max(ROW * n + 1.9, 3.0)
+        height = max(ROW * n + 2.2, 3.2)
         side = min(max(2.6, 0.45 * n + 1.2), height)
         figsize = (6.4 + side * has_map, height)
         self.figure_, spec = place_for(type(self), ax, figsize)
@@ -179,7 +179,8 @@ class PriorDisplay:
         )
         top, bottom = (self.figure_.add_subplot(grid[row, 0]) for row in (0, 1))
         self.bars_ = [self._bars(top, slice(0, 1)), self._bars(bottom, slice(1, None))]
-        top.set_title(f"mean ± sd between groups\n{self.note}".strip(), fontsize="medium")
+        title = f"mean ± sd between groups\n{self.note}".strip()
+        top.set_title(title, loc="left", fontsize="medium")
         bottom.set_xlabel(f"change of {self.effect_name} per standard deviation of the feature")
         self.ax_, panels, self.image_ = bottom, [top, bottom], None
         if has_map:
@@ -217,14 +218,15 @@ class PriorDisplay:
         panel.set_xticks(np.arange(n), labels=self.names, rotation=45, ha="right")
         panel.set_yticks(np.arange(n), labels=self.names)
         panel.tick_params(length=0)
-        panel.set_title("correlation between groups", fontsize="medium")
+        panel.set_title("correlation\nbetween groups", fontsize="medium")
         if n <= WRITTEN_UP_TO:
             for row, column in np.ndindex(n, n):
                 value = self.correlation[row, column]
                 color = "white" if abs(value) > 0.6 else "black"
                 look = {"color": color, "ha": "center", "va": "center", "size": "small"}
                 panel.text(column, row, _with_minus(f"{value:.2f}"), **look)
-        self.figure_.colorbar(image, ax=panel, shrink=0.7)
+        else:
+            self.figure_.colorbar(image, ax=panel, shrink=0.7)
         return image
 
 
@@ -271,7 +273,7 @@ def _largest(size: np.ndarray, n_features: int) -> np.ndarray:
 
 
 def _note(summary: Any, place: int, n_left_out: int) -> str:
-    """Return what else is known, in a line."""
+    """Return what else is known, in a few lines."""
     parts = []
     if "noise_sd" in summary:
         parts.append(f"sd of the noise {summary.noise_sd[place]:.3g}")
@@ -282,4 +284,4 @@ def _note(summary: Any, place: int, n_left_out: int) -> str:
         parts.append(f"weight of networks beside it {weight:.2f}")
     if n_left_out:
         parts.append(f"{n_left_out} smaller not drawn")
-    return ", ".join(parts)
+    return "\n".join(parts)

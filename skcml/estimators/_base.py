@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._bodies import flat_rows
+from skcml.estimators._diagram import DiagramMixin
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
 from skcml.estimators._meta_options import RULES, learn_options
@@ -27,7 +28,7 @@ from skcml.selection.families import Family
 from skcml.solvers.choice import CHOICES
 
 
-class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseCML(SummariesMixin, DiagramMixin, CallbackSupportMixin, BaseEstimator, ABC):
     """Base of the estimators; `Self` says that the methods return the estimator itself.
 
     A subclass says what y is: `_read_targets` and `_family`.
@@ -66,6 +67,9 @@ class BaseCML(SummariesMixin, CallbackSupportMixin, BaseEstimator, ABC):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # With metadata routing, groups that are passed have nowhere else to go.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
     _meta: MetaState
     _group_column: str | int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from skcml.likelihoods import TINY, count_quantiles
 
 class NumberPredictionsMixin:
     """Predictions of numbers and counts."""
+
+    __metadata_request__predict: ClassVar[dict[str, bool]] = {"groups": True, "return_std": True}
+    __metadata_request__score: ClassVar[dict[str, bool]] = {"groups": True}
 
     _adapted: Any
     _read_rows: Callable[[Any, Any], tuple[Any, np.ndarray, np.ndarray]]

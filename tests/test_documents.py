@@ -125,6 +125,7 @@ def name_of(path):
 def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("SKB_DATA_DIRECTORY", str(tmp_path))  # skrub makes a folder
     mpl.use("Agg")
     yield tmp_path
     if "matplotlib.pyplot" in sys.modules:

@@ -27,6 +27,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import (
     GridSearchCV,
+    GroupKFold,
     KFold,
     StratifiedKFold,
     cross_val_predict,
@@ -109,9 +110,9 @@ def test_cross_val_predict_predicts_each_group():
     assert np.corrcoef(predicted, NEW_Y)[0, 1] > 0.9
 
 
-def test_groups_are_routed_where_they_are_asked_for():
+def test_groups_are_routed_without_being_asked_for():
     with sklearn.config_context(enable_metadata_routing=True):
-        estimator = learned().set_fit_request(groups=True).set_score_request(groups=True)
+        estimator = learned()
         result = cross_validate(estimator, NEW_X, NEW_Y, params={"groups": NEW_GROUPS}, cv=FOLDS)
         search = GridSearchCV(estimator, {"prior_strength": [0.5, 1.0]}, cv=FOLDS)
         search.fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
@@ -119,6 +120,15 @@ def test_groups_are_routed_where_they_are_asked_for():
     assert_allclose(result["test_score"], by_column, rtol=1e-6)
     assert search.cv_results_["mean_test_score"][1] == pytest.approx(by_column.mean(), rel=1e-6)
     assert search.best_estimator_._adapted.groups is not None
+
+
+def test_groups_are_kept_from_an_estimator_that_wants_none():
+    with sklearn.config_context(enable_metadata_routing=True):
+        alone = learned().set_fit_request(groups=False).set_score_request(groups=False)
+        options = {"params": {"groups": NEW_GROUPS}, "cv": GroupKFold(3), "error_score": "raise"}
+        scores = cross_validate(alone, NEW_X, NEW_Y, **options)["test_score"]
+    folds = list(GroupKFold(3).split(NEW_X, NEW_Y, NEW_GROUPS))
+    assert_array_equal(scores, cross_val_score(learned(), NEW_X, NEW_Y, cv=folds))
 
 
 def test_clones_keep_requests():

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import io
 import pickle
 
 import numpy as np
@@ -13,6 +12,7 @@ import sklearn
 import sklearn.pipeline
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -174,8 +174,9 @@ def test_classes_that_are_new_at_fit():
     x, y = pool()
     old = np.arange(len(y)) < 80
     scale = StandardScaler().fit(x[old])
-    last = quick_classifier(n_ways=4, n_shots=2).meta_fit(scale.transform(x[old]), y[old])
-    pipeline = make_pipeline(StandardScaler(), quick_classifier(n_ways=4, n_shots=2))
+    unlearned = quick_classifier(n_ways=4, n_shots=2, early_stopping=False)
+    last = clone(unlearned).meta_fit(scale.transform(x[old]), y[old])
+    pipeline = make_pipeline(StandardScaler(), unlearned)
     pipeline.meta_fit(x[old], y[old])
     with pytest.raises(NotFittedError):
         pipeline.predict_proba(x)
@@ -483,20 +484,46 @@ def test_each_step_says_how_long_it_took(capsys):
     assert "(step 3 of 3) Processing cmlregressor" in lines[2]
 
 
-def test_callbacks_follow_the_last_step_through_meta_fit():
+def test_callbacks_follow_the_last_step_through_meta_fit(capsys):
     recorder = Recorder()
     pipeline = make_pipeline(StandardScaler(), quick(early_stopping=False))
     pipeline.set_callbacks(recorder).meta_fit(X, Y, groups=GROUPS)
     assert recorder.events[0] == ("setup", "fit")
     assert recorder.events[-1] == ("teardown", "fit")
-    bars = sklearn.callback.ProgressBar()
-    output = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdout", output)
-        pipeline.set_callbacks(bars).meta_fit(X, Y, groups=GROUPS).fit(NEW_X, NEW_Y)
-    assert "descent" in output.getvalue()
+    pipeline.set_callbacks(ProgressBar()).meta_fit(X, Y, groups=GROUPS).fit(NEW_X, NEW_Y)
+    assert "descent" in capsys.readouterr().out
     assert "_skl_callbacks" not in vars(pipeline[-1])
     assert "_parent_callback_ctx" not in vars(pipeline[-1])
+
+
+class Outer(CallbackSupportMixin, BaseEstimator):
+    """Meta-fits a pipeline as a task of its own."""
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+
+    @with_callbacks
+    def fit(self, X, y, groups):
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        part = context.subcontext(task_name="part")
+        with part.propagate_callback_context(self.pipeline):
+            part.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            self.pipeline.meta_fit(X, y, groups=groups)
+            part.call_on_fit_task_end(estimator=self, X=X, y=y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+
+def test_callbacks_come_from_further_out(capsys):
+    pipeline = make_pipeline(StandardScaler(), quick(early_stopping=False))
+    outer = Outer(pipeline).set_callbacks(ProgressBar(max_propagation_depth=None))
+    for _ in range(2):
+        outer.fit(X, Y, GROUPS)
+        assert "descent" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="NaN"):
+        outer.fit(X, np.full(len(Y), np.nan), GROUPS)
+    assert not {"_parent_callback_ctx", "_skl_callbacks"} & set(vars(pipeline))
 
 
 # --- metadata routing, scorers and searches

@@ -189,6 +189,13 @@ def test_groups_beside_a_table_with_gaps(vectorizer, storms):
     pipeline = skcml.pipeline.make_pipeline(vectorizer(), quick(early_stopping=False))
     pipeline.meta_fit(storms, y, groups=storm).fit(storms, y, groups=storm)
     assert pipeline.score(storms, y, groups=storm) > 0.8
+    # A missing date makes missing numbers.
+    gaps = storms.assign(time=storms["time"].where(np.arange(len(y)) % 10 > 0))
+    full = SimpleImputer().set_output(transform="pandas")
+    filled = skcml.pipeline.make_pipeline(vectorizer(), full, quick(early_stopping=False))
+    filled.meta_fit(gaps, y, groups=storm).fit(gaps, y, groups=storm)
+    assert filled.score(gaps, y, groups=storm) > 0.8
+    assert list(filled.group_effects().columns) == list(pipeline.group_effects().columns)
     # Without it, each is refused in a sentence.
     for name, error, message in (
         ("time", TypeError, "X holds dates or durations in column 'time'"),

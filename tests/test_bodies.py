@@ -43,6 +43,88 @@ def convolutions():
     )
 
 
+class Net(nn.Module):
+    """A layer of a width, by a start that torch draws, and a constant that it draws too."""
+
+    def __init__(self, width=3, options=None):
+        super().__init__()
+        bias = True if options is None else options["bias"]
+        self.linear = nn.Linear(1, width, bias=bias)
+        self.register_buffer("constant", torch.rand(width))
+
+    def forward(self, x):
+        return torch.tanh(self.linear(x) + self.constant)
+
+
+def perceptron_of_two():
+    return nn.Sequential(nn.Linear(1, 2), nn.Tanh())
+
+
+# --- made of a class and its arguments
+
+
+@pytest.mark.parametrize("model", ["head", "modulatory", "synaptic"])
+@pytest.mark.parametrize("make", [CMLRegressor, CMLClassifier])
+def test_a_class_is_called_with_its_arguments(make, model):
+    y = Y if make is CMLRegressor else LABELS
+    estimator = quick(make, model=model, body=Net, body__width=5, body__options={"bias": False})
+    networks = estimator.meta_fit(X, y, groups=GROUPS).meta_params_["networks"]
+    n_features = {"head": 6, "modulatory": 6 + 5, "synaptic": 6 + 5}[model]
+    assert networks["omega"].shape[-1] == n_features
+
+
+@pytest.mark.parametrize("model", ["head", "synaptic"])
+def test_of_new_classes_too(model):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(6), 5)
+    x = rng.normal(size=(6, 1))[y] + 0.1 * rng.normal(size=(30, 1))
+    params = {"model": model, "body": Net, "body__width": 5, "classes": "exchangeable"}
+    params |= {"n_ways": 2, "meta_batch_size": 1}
+    first, again = (quick(CMLClassifier, **params).meta_fit(x, y) for _ in range(2))
+    networks, others = (estimator.meta_params_["networks"] for estimator in (first, again))
+    if model == "head":
+        assert networks["body.linear.weight"].size == 5
+    else:
+        assert networks["omega"].size == 2 * 5 + 6  # the module and a head
+    for name in networks:
+        assert_array_equal(networks[name], others[name])
+
+
+@pytest.mark.parametrize("model", ["head", "synaptic"])
+def test_random_state_decides_the_start(model):
+    """Only a rate of learning of nothing shows where the module started."""
+    rate = {"meta_max_iter": 1, "meta_learning_rate": 1e-12}
+    estimator = quick(model=model, body=Net, body__width=4, **rate)
+    before = torch.get_rng_state()
+    networks = estimator.meta_fit(X, Y, groups=GROUPS).meta_params_["networks"]
+    assert torch.equal(torch.get_rng_state(), before)
+    found = networks["body.linear.weight"] if model == "head" else networks["omega"][:, :4]
+    assert_allclose(found.ravel(), module_of(estimator).linear.weight.detach().ravel(), atol=1e-7)
+
+
+def test_random_state_decides_what_a_class_draws():
+    def draw(source):
+        return module_of(quick(body=Net).set_params(random_state=source)).constant
+
+    assert torch.equal(draw(0), draw(0))
+    assert not torch.equal(draw(0), draw(1))
+    # Of a generator, and of the one of numpy, there is a next draw.
+    for source in (np.random.RandomState(0), None):
+        assert not torch.equal(draw(source), draw(source))
+    assert torch.equal(draw(np.random.RandomState(0)), draw(0))
+    made = perceptron()
+    assert module_of(quick(body=made)) is made
+
+
+def test_folds_start_alike():
+    few = GROUPS < 4
+    estimator = quick(body=Net, early_stopping=True, meta_max_iter=1, meta_learning_rate=1e-12)
+    networks = estimator.meta_fit(X[few], Y[few], groups=GROUPS[few]).meta_params_["networks"]
+    weight = networks["body.linear.weight"]
+    assert len(weight) > 1
+    assert_allclose(weight, np.tile(weight[:1], (len(weight), 1, 1)), atol=1e-9)
+
+
 # --- groups
 
 
@@ -158,13 +240,39 @@ def test_rows_keep_their_shape():
         CMLClassifier().meta_fit(x, y)
 
 
-def test_what_makes_no_module_is_refused():
-    for body, end in ((lambda: 3, r"\.$"), (nn.Linear, "missing 2 required")):
-        with pytest.raises(TypeError, match=rf"^body must be a torch.nn.Module, or a .*{end}"):
-            module_of(body)
-    assert isinstance(module_of(nn.Tanh), nn.Tanh)
+@pytest.mark.parametrize("fit", ["meta_fit", "fit"])
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"body": lambda: 3}, r"^body must be a torch.nn.Module, or a .*; <lambda>\(\) gave 3\.$"),
+        ({"body": nn.Linear}, "^body=Linear cannot be called without in_features, out_features: "),
+        ({"body": nn.Linear, "body__in_features": 1}, "without out_features: pass body__out_f"),
+        (
+            {"body": Net, "body__widht": 1, "body__height": 2},
+            "^body__widht, body__height cannot be passed to body: Net has no .* body__width, body_",
+        ),
+        ({"body": perceptron_of_two, "body__x": 1}, "perceptron_of_two has no .* it takes none"),
+        (
+            {"body": nn.Tanh, "body__x": 1},
+            r"body could not be made by Tanh\(x=1\), .*: Tanh.__init",
+        ),
+        ({"body": Net, "body__width": "a"}, r"made by Net\(width='a'\), which raised TypeError: "),
+    ],
+)
+def test_what_makes_no_module_is_refused(params, sentence, fit):
+    with pytest.raises(TypeError, match=sentence):
+        getattr(quick(**params), fit)(X, Y, groups=GROUPS)
+
+
+def test_what_fails_in_the_making_is_a_bad_value():
+    for params, sentence in (
+        ({"body__width": -1}, r"^body could not be made by Net\(width=-1\), which raised Runtime"),
+        ({"body__options": {}}, "which raised KeyError: 'bias'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            quick(body=Net, **params).meta_fit(X, Y, groups=GROUPS)
     with pytest.raises(ValueError, match="The 'body' parameter of CMLRegressor must be a callable"):
-        quick(body=3).meta_fit(X, Y, groups=GROUPS)
+        quick(body=3, body__width=2).meta_fit(X, Y, groups=GROUPS)
 
 
 @pytest.mark.parametrize("model", ["head", "synaptic"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 
@@ -58,6 +59,32 @@ def test_of_networks_for_each_task(model):
     assert_allclose(found.theta["omega"], est.meta_params_["networks"]["omega"][0])
     once = sample(est.set_params(prior_strength=1.0))
     assert_allclose(found.theta["log_strength"], once.theta["log_strength"] + np.log(2.0))
+
+
+class Drawn(torch.nn.Module):
+    """A body with constants that it draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+        self.register_buffer("constant", torch.randn(2))
+
+    def forward(self, x):
+        return self.linear(x) + self.constant
+
+
+@pytest.mark.parametrize("model", ["head", "modulatory"])
+def test_a_body_is_the_one_that_was_learned_with_the_constants_that_it_drew(model):
+    est = quick(model=model, body=Drawn, early_stopping=False, random_state=None)
+    est.meta_fit(X, Y, groups=GROUPS)
+    learned_body = est._meta.learned.members["networks"]
+    for found in (sample(est), sample(est.set_params(random_state=1))):
+        if model == "head":
+            function, expected = found.problem.body.function, learned_body.body.function
+        else:
+            function = found.problem.network.function
+            expected = learned_body.problem.network.function
+        assert torch.equal(function.module.constant, expected.module.constant)
 
 
 def test_prior_strength_counts_as_in_fit():

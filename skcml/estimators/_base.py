@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcml.estimators._adapting import AdaptedTasks, adapt_ridge, scaling_of, task_rows
 from skcml.estimators._bodies import flat_rows
+from skcml.estimators._body_params import BodyParamsMixin
 from skcml.estimators._diagram import DiagramMixin
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
@@ -28,7 +29,9 @@ from skcml.selection.families import Family
 from skcml.solvers.choice import CHOICES
 
 
-class BaseCML(SummariesMixin, DiagramMixin, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseCML(
+    SummariesMixin, BodyParamsMixin, DiagramMixin, CallbackSupportMixin, BaseEstimator, ABC
+):
     """Base of the estimators; `Self` says that the methods return the estimator itself.
 
     A subclass says what y is: `_read_targets` and `_family`.

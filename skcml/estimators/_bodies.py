@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from skcml.estimators._body_params import PREFIX, body_arguments
 
 # As `ModuleNetwork` calls what a task has of its own.
 MODULE_LAYERS = {"synaptic": "dense", "modulatory": "modulated"}
@@ -17,7 +23,7 @@ def body_of(estimator: BaseEstimator) -> Any:
 
     check_device(estimator.device)
     return ModuleBody(
-        module_of(estimator.body),
+        module_of(estimator),
         input_shape=shape_of_rows(estimator),
         transductive=estimator.transductive,
         device=estimator.device,
@@ -35,13 +41,13 @@ def head_body_of(estimator: BaseEstimator) -> Any:
     return body
 
 
-def task_network_of(estimator: BaseEstimator, n_outputs: int) -> Any:
-    """Return the user's module as a network of which each task has its own."""
+def task_network_of(estimator: BaseEstimator, module: Any, n_outputs: int) -> Any:
+    """Return the module that `module_of` gave as a network of which each task has its own."""
     from skcml.problems.module_network import ModuleNetwork
 
     check_device(estimator.device)
     return ModuleNetwork(
-        module_of(estimator.body),
+        module,
         n_outputs,
         MODULE_LAYERS[estimator.model],
         input_shape=shape_of_rows(estimator),
@@ -49,23 +55,74 @@ def task_network_of(estimator: BaseEstimator, n_outputs: int) -> Any:
     )
 
 
-def module_of(body: Any) -> Any:
-    """Return a module, made by a class or another function without arguments if need be."""
+def module_of(estimator: BaseEstimator) -> Any:
+    """Return the user's module; what a class or function draws is decided by ``random_state``."""
     from torch import nn
 
+    body = estimator.body
     if isinstance(body, nn.Module):
         return body
-    advice = (
-        "body must be a torch.nn.Module, or a class or function that makes one without arguments "
-        f"(functools.partial binds them); got {body!r:.100}"
-    )
+    arguments = body_arguments(estimator)
+    _check_arguments(body, arguments)
+    seed = check_random_state(estimator.random_state).randint(2**31)
+    call = ", ".join(f"{name}={value!r:.50}" for name, value in arguments.items())
+    call = f"{_name_of(body)}({call})"
     try:
-        made = body()
-    except TypeError as error:
-        raise TypeError(f"{advice}: {error}.") from error
+        with _torch_seed(seed):
+            made = body(**arguments)
+    except Exception as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"body could not be made by {call}, which raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(made, nn.Module):
-        raise TypeError(f"{advice}.")
+        raise TypeError(
+            "body must be a torch.nn.Module, or a class or function that makes one; "
+            f"{call} gave {made!r:.100}."
+        )
     return made
+
+
+def _check_arguments(body: Any, arguments: dict[str, Any]) -> None:
+    """Refuse arguments that a class or function does not take, or does not get."""
+    try:
+        parameters = inspect.signature(body).parameters.values()
+    except ValueError:  # it has none that Python could tell; calling it will
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes = [p.name for p in named]
+    wrong = [name for name in arguments if name not in takes]
+    if wrong and not any(p.kind == p.VAR_KEYWORD for p in parameters):
+        allowed = f"it takes {_as_params(takes)}" if takes else "it takes none"
+        raise TypeError(
+            f"{_as_params(wrong)} cannot be passed to body: {_name_of(body)} has no such argument; "
+            f"{allowed}."
+        )
+    lacking = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if lacking:
+        raise TypeError(
+            f"body={_name_of(body)} cannot be called without {', '.join(lacking)}: pass "
+            f"{_as_params(lacking)}, or a module as body."
+        )
+
+
+def _as_params(names: list[str]) -> str:
+    return ", ".join(PREFIX + name for name in names)
+
+
+def _name_of(body: Any) -> str:
+    return str(getattr(body, "__name__", f"{body!r:.100}"))
+
+
+@contextmanager
+def _torch_seed(seed: int) -> Iterator[None]:
+    """Draw from torch's generators as seeded, and leave them as they were."""
+    import torch
+
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count() if is_used else 0)):
+        torch.manual_seed(seed)
+        yield
 
 
 def check_device(device: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skcml.estimators._bodies import body_of, task_network_of
+from skcml.estimators._bodies import body_of, module_of, task_network_of
 from skcml.estimators._meta_options import ADAPTING, LAYERS, TRAINING, layer_sizes, solver_of
 from skcml.likelihoods import Categorical
 from skcml.problems.prototype_body import PrototypeBodyProblem
@@ -30,7 +30,7 @@ def class_network_of(estimator: BaseEstimator, n_features: int) -> ClassNetwork 
     else:
         from skcml.problems.on_torch import OnTorch
 
-        network = task_network_of(estimator, 1)
+        network = task_network_of(estimator, module_of(estimator), 1)
         problem = ProximalProblem(network, Categorical(), estimator.strength, is_tied=True)
         problem = OnTorch(problem, device=estimator.device, dtype="float32")
     return NetworkOfClasses(

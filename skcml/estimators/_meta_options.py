@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skcml.episodes import TaskRows
-from skcml.estimators._bodies import head_body_of, task_network_of
+from skcml.estimators._bodies import head_body_of, module_of, task_network_of
 from skcml.estimators._warnings import warn
 from skcml.problems.task_mlp import Dense, Layer, Modulated
 from skcml.rules.base import MetaGradientRule, what_lacks
@@ -120,7 +120,9 @@ def model_of(estimator: BaseEstimator) -> Model:
     """Return what is adapted to a task."""
     if estimator.model == "head":
         return HeadModel(None if estimator.body is None else head_body_of(estimator))
-    network = None if estimator.body is None else partial(task_network_of, estimator)
+    network = None
+    if estimator.body is not None:
+        network = partial(task_network_of, estimator, module_of(estimator))
     return NetworkModel(LAYERS[estimator.model], estimator.strength, network, estimator.device)
 
 

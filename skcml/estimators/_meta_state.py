@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +17,7 @@ from sklearn.utils import Bunch
 from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapting import AdaptedTasks, adapt_learned, task_rows
+from skcml.estimators._body_params import body_params
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
 from skcml.estimators._warnings import warn
@@ -25,6 +28,18 @@ READ_BY_FIT = frozenset({"prior_strength", "solver", "inner_max_iter", "inner_to
 UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
 # Those that say what the data are, with `meta_fit` and without; the others shape `meta_fit` alone.
 ABOUT_DATA = frozenset({"classes", "class_weight", "group_column", "loss", "standardize"})
+
+
+class NotSet(enum.Enum):
+    """Stands for a parameter ``body__...`` that is not there."""
+
+    NOT_SET = enum.auto()
+
+    def __repr__(self) -> str:
+        return "not set"
+
+
+NOT_SET = NotSet.NOT_SET
 
 
 class MetaState(Protocol):
@@ -165,13 +180,25 @@ def learned_arrays(learned: Learned) -> list[np.ndarray]:
 
 def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
     """Return a copy of the parameters that `check_params` compares later."""
-    names = [name for name in estimator._get_param_names() if name not in UNREAD_BY_FIT]
-    return {name: deepcopy(_watched(name, getattr(estimator, name))) for name in names}
+    params = estimator.get_params(deep=False)
+    names = [name for name in params if name not in UNREAD_BY_FIT]
+    return {name: deepcopy(_watched(name, params[name])) for name in names}
 
 
 def _watched(name: str, value: Any) -> Any:
-    """Return what is compared: of a user's network its layers, so that a copy is no change."""
-    return repr(value) if name == "body" else value
+    """Return what is compared: of what no copy is equal to, such as a module, how it looks."""
+    if not name.startswith("body") or inspect.isclass(value) or inspect.isroutine(value):
+        return value
+    if name != "body" and _are_equal(value, deepcopy(value)):
+        return value
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _are_equal(value: Any, other: Any) -> bool:
+    try:
+        return value is other or np.array_equal(value, other)
+    except (RuntimeError, TypeError, ValueError):  # they have no equality
+        return False
 
 
 @cache
@@ -197,11 +224,9 @@ def warn_of_unused_params(estimator: BaseEstimator, kind: str, *, is_grouped: bo
     is_grouped : bool
         Whether it is one for each group.
     """
-    unused = [
-        name
-        for name, default in _shaping_defaults(estimator.__class__).items()
-        if (value := getattr(estimator, name)) is not default and not np.array_equal(value, default)
-    ]
+    defaults = _shaping_defaults(estimator.__class__)
+    unused = [name for name in defaults if not _are_equal(getattr(estimator, name), defaults[name])]
+    unused += body_params(estimator)
     if unused:
         have = "has" if len(unused) == 1 else "have"
         warn(
@@ -221,9 +246,10 @@ def _free_params(estimator: BaseEstimator, state: MetaState) -> list[str]:
 def check_params(estimator: BaseEstimator, state: MetaState) -> None:
     """Raise if a parameter that shaped what was learned has changed since, or one is bad."""
     is_new = False
-    for name, value in state.params.items():
-        current = _watched(name, getattr(estimator, name))
-        if current is value or np.array_equal(current, value):
+    for name in {**state.params, **body_params(estimator)}:
+        value, current = state.params.get(name, NOT_SET), getattr(estimator, name, NOT_SET)
+        current = _watched(name, current)
+        if _are_equal(current, value):
             continue
         is_new = True
         if name not in READ_BY_FIT:

@@ -64,7 +64,8 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         Activation of the hidden layers.
     body : torch.nn.Module, or a class or function that makes one, default=None
         A network of one's own in place of the hidden layers: it takes rows of X, of any rank, and
-        its outputs, flattened, are the features. Its parameters as they are become the start.
+        its outputs, flattened, are the features. Its parameters as they are become the start. What
+        a class or function draws for them, it draws by ``random_state``.
     transductive : bool, default=False
         Whether batch normalisation in ``body`` takes statistics of the rows that are predicted
         together; else of a task's support rows alone, and predictions do not depend on each other.
@@ -138,6 +139,10 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         Decides folds, episodes and starts: the same seed gives the same bits.
     verbose : int, default=0
         Whether `meta_fit` prints its verdict.
+    **body__params : object
+        Arguments of ``body``, if that is a class or function: with ``body=Net, body__width=64`` it
+        is ``Net(width=64)``. They are parameters as all others are, for `get_params`, `set_params`
+        and searches, by the same names.
 
     Attributes
     ----------
@@ -223,6 +228,7 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        **body__params: Any,
     ) -> None:
         self.model = model
         self.strength = strength
@@ -256,6 +262,7 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self._store_body_params(body__params)
 
     def _read_targets(
         self,

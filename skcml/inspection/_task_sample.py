@@ -15,7 +15,7 @@ from skcml.estimators._meta_state import GroupsState
 from skcml.heads import Heads
 from skcml.inspection._learned import learned_state
 from skcml.problems.meta_params import MetaParams
-from skcml.selection.members import linear_problem
+from skcml.selection.members import head_problem, linear_problem
 
 
 class TaskSample(NamedTuple):
@@ -55,11 +55,15 @@ def sample_tasks(
     )
     n_inputs, n_outputs = len(state.scaling.x_mean), len(state.scaling.y_mean)
     members = state.learned.members
-    if "networks" in members:
-        name, problem = "networks", options.model.problem(n_inputs, n_outputs, options)
-    else:
-        name, problem = "mixed_model", linear_problem(n_inputs, n_outputs, options)
+    name = "networks" if "networks" in members else "mixed_model"
     networks = members[name].with_precision(estimator.prior_strength)
+    if name == "mixed_model":
+        problem = linear_problem(n_inputs, n_outputs, options)
+    elif isinstance(networks, Heads):
+        # On the body that was learned: one that is made anew may have drawn other constants.
+        problem = head_problem(n_inputs, n_outputs, options, networks.body)
+    else:
+        problem = networks.problem
     thetas = networks.unstack(problem) if isinstance(networks, Heads) else networks.members
     return TaskSample(problem, thetas[0].copy(), sampler.draw(), name)
 

@@ -153,6 +153,14 @@ def test_the_module_is_copied_and_its_weights_are_the_start():
     assert_allclose(found, before[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_modules_of_any_precision_learn(dtype):
+    estimator = quick(body=perceptron().to(dtype))
+    estimator.meta_fit(X, Y, groups=GROUPS).fit(X[:5], Y[:5])
+    assert np.isfinite(estimator.predict(X)).all()
+    assert np.isfinite(estimator.meta_history_[0]["loss"]).all()
+
+
 @pytest.mark.parametrize("model", ["modulatory", "synaptic"])
 def test_batch_normalisation_knows_the_rows_of_the_group_alone(model):
     estimator = quick(body=perceptron(nn.BatchNorm1d(4)), model=model)

@@ -108,6 +108,24 @@ def test_what_is_not_learned_is_as_precise_as_the_rows(own, dtype):
     assert {a.dtype for a in (*function.module.parameters(), function.module.scale)} == {own}
 
 
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_a_narrow_module_starts_from_its_own_numbers_and_computes_in_others(narrow):
+    module = perceptron().to(narrow)
+    function, x = function_of(module), rows()
+    assert {p.dtype for p in module.parameters()} == {narrow}  # it is a copy that is widened
+    found = function(start_of(function), x)[0]
+    expected = module.double()(x).detach()
+    assert found.dtype == torch.float64
+    assert_array_equal(found, expected)
+
+
+def test_a_module_that_is_only_partly_narrow():
+    module = nn.Sequential(nn.Linear(N_INPUTS, 4).double(), nn.Linear(4, 2).to(torch.bfloat16))
+    function, x = function_of(module), rows()
+    found = function(start_of(function), x)[0]
+    assert_allclose(found, module.double()(x).detach(), rtol=1e-6)
+
+
 def test_only_what_is_given_has_a_gradient():
     function, x = function_of(WithBuffers().double()), rows()
     params = {name: value.requires_grad_() for name, value in start_of(function).items()}
@@ -249,6 +267,11 @@ def test_a_module_that_is_a_normalisation_is_replaced_itself():
         (Lambda(lambda z: z > 0), ValueError, "as floats"),
         (Lambda(lambda z: z + torch.rand_like(z)), ValueError, "must not draw numbers"),
         (Lambda(lambda z: z - z.mean(0)), ValueError, "depend on the other rows"),
+        (
+            nn.ParameterList([torch.ones(3, dtype=torch.complex64)]),
+            ValueError,
+            "complex .* keep their real and imaginary",
+        ),
         (Norms(("first", "first")), ValueError, "BatchNorm is used twice in a pass"),
         (
             nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Flatten(0, 1), nn.BatchNorm1d(1)),

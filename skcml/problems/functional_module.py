@@ -21,8 +21,9 @@ SAME = 1e-3
 class FunctionalModule:
     """A copy of the user's module, without a state of its own.
 
-    Batch normalisation is by the statistics of a task's support (see `task_norm`), dropout is
-    switched off, and parameters that do not require a gradient stay as they are.
+    Arithmetic is in the precision of the rows and parameters that it is called with. Batch
+    normalisation is by the statistics of a task's support (see `task_norm`), dropout is switched
+    off, and parameters that do not require a gradient stay as they are.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class FunctionalModule:
     ) -> None:
         _check_module(module)
         self.input_shape = tuple(int(n) for n in input_shape)
-        self.module = copy.deepcopy(module).eval()
+        self.module = _in_single_precision(copy.deepcopy(module).eval())
         self.module, self.norms = _with_task_norms(self.module, transductive)
         self.n_statistics = self.norms[-1].place.stop if self.norms else 0
         _warn_of_dropout(self.module)
@@ -120,6 +121,17 @@ def _check_module(module: Any) -> None:
         raise ValueError(
             "body has parameters without a shape; pass one batch of rows through it first."
         )
+    if any(p.is_complex() for p in parameters):
+        raise ValueError(
+            "body has complex parameters, and only real ones are learned: keep their real and "
+            "imaginary parts as two, and put them together in forward."
+        )
+
+
+def _in_single_precision(module: Any) -> Any:
+    """Widen a module in bfloat16 or the like, which numpy may not know, and the CPU not compute."""
+    is_narrow = [p.is_floating_point() and p.dtype.itemsize < 4 for p in module.parameters()]
+    return module.float() if any(is_narrow) else module
 
 
 def _with_task_norms(module: Any, transductive: bool) -> tuple[Any, list[Any]]:

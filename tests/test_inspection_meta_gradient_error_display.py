@@ -45,6 +45,45 @@ def test_plot_into_given_axes_and_again(plt):
     assert len(plt.get_fignums()) == 2
 
 
+def made_up(**changed):
+    """Return a result of two tolerances and three strengths of one scheme."""
+    row = {"forward": [0.1, 0.2]}
+    parts = dict.fromkeys(("best_beta", "best_error", "auto_beta", "auto_error"), row)
+    error = {"forward": [[0.3, 0.2, 0.1], [0.2, 0.1, 0.2]]}
+    values = {"beta": [1e-3, 1e-2, 1e-1], "tol": [1e-3, 1e-6], "beta_limit": 0.5, "error": error}
+    return {**values, **parts} | changed
+
+
+def test_any_mapping_that_holds_it_is_drawn(plt):
+    display = MetaGradientErrorDisplay(result=made_up()).plot()
+    assert_array_equal(display.lines_["forward"][1].get_ydata(), [0.2, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "sentence"),
+    [
+        (None, TypeError, "^result must be a Bunch; got a NoneType: pass what meta_gradient_error"),
+        ([1.0], TypeError, "^result must be a Bunch; got a list"),
+        ({}, ValueError, "^result has no beta, tol, beta_limit, error, .*, auto_error: pass what "),
+        ({"beta": [1.0], "tol": [1.0]}, ValueError, "^result has no beta_limit, error, best_beta"),
+        (made_up(error={"forward": [[0.1, 0.2]]}), ValueError, "arrays that do not go together, "),
+        (made_up(error={"backward": [[0.1]]}), ValueError, "do not go together"),
+        (made_up(error=3.0), ValueError, "do not go together"),
+        (made_up(auto_beta=[1.0]), ValueError, "do not go together"),
+        (made_up(beta_limit=None), ValueError, "do not go together"),
+        (made_up(tol="tight"), ValueError, "do not go together"),
+    ],
+)
+def test_a_result_of_another_origin_is_refused_before_a_figure_is_made(
+    plt, result, error, sentence
+):
+    display = MetaGradientErrorDisplay(result=result)
+    with pytest.raises(error, match=sentence):
+        display.plot()
+    assert plt.get_fignums() == []
+    assert not hasattr(display, "ax_")
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'draws with matplotlib: pip install "skcml\[plot\]"'):

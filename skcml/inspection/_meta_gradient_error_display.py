@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +12,10 @@ from sklearn.utils import Bunch
 from skcml.inspection._meta_gradient_error import meta_gradient_error
 from skcml.inspection._style import COLORS, one_axes, pyplot
 from skcml.rules.contrastive import ORDER
+
+# What is drawn of a result; of each scheme, an array.
+BY_SCHEME = ("error", "best_beta", "best_error", "auto_beta", "auto_error")
+DRAWN = ("beta", "tol", "beta_limit", *BY_SCHEME)
 
 
 class MetaGradientErrorDisplay:
@@ -130,14 +134,22 @@ class MetaGradientErrorDisplay:
         -------
         display : MetaGradientErrorDisplay
             Itself, with the attributes `ax_`, `figure_` and `lines_`.
+
+        Raises
+        ------
+        TypeError
+            If ``result`` is no Bunch, or another mapping.
+        ValueError
+            If it lacks what `meta_gradient_error` returns, or its arrays do not go together.
         """
+        found = _checked(self.result)
         ax = one_axes(type(self), ax)
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_ = {
-            scheme: self._draw(scheme, color)
-            for scheme, color in zip(self.result.error, COLORS, strict=False)
+            scheme: self._draw(found, scheme, color)
+            for scheme, color in zip(found.error, COLORS, strict=False)
         }
-        ax.axvline(self.result.beta_limit, color="0.4", linestyle="--", label="beta_limit")
+        ax.axvline(found.beta_limit, color="0.4", linestyle="--", label="beta_limit")
         ax.plot([], [], "*", color="0.4", label="least")
         ax.plot([], [], "o", color="0.4", fillstyle="none", label='beta="auto"')
         ax.set(
@@ -149,9 +161,9 @@ class MetaGradientErrorDisplay:
         ax.legend()
         return self
 
-    def _draw(self, scheme: str, color: str) -> list[Any]:
+    def _draw(self, found: Bunch, scheme: str, color: str) -> list[Any]:
         """Draw one scheme: a line, a star and a ring for each tolerance."""
-        found, lines = self.result, []
+        lines: list[Any] = []
         tightest = found.tol.argmin()
         order = np.argsort(-found.tol)
         for shade, row in zip(np.linspace(0.35, 1.0, len(order)), order, strict=True):
@@ -163,3 +175,29 @@ class MetaGradientErrorDisplay:
             self.ax_.plot(auto, error, "o", fillstyle="none", **look)
             self.ax_.axvline(auto, linestyle=":", linewidth=0.8, **look)
         return lines
+
+
+def _checked(result: Any) -> Bunch:
+    """Return what is drawn of a result, as arrays, or refuse one of another origin."""
+    advice = "pass what meta_gradient_error returned"
+    if not isinstance(result, Mapping):
+        raise TypeError(f"result must be a Bunch; got a {type(result).__name__}: {advice}.")
+    lacking = [name for name in DRAWN if name not in result]
+    if lacking:
+        raise ValueError(f"result has no {', '.join(lacking)}: {advice}.")
+    try:
+        beta, tol = (np.atleast_1d(np.asarray(result[n], float)) for n in ("beta", "tol"))
+        shapes = dict.fromkeys(BY_SCHEME, tol.shape) | {"error": tol.shape + beta.shape}
+        parts = {
+            name: {
+                scheme: np.asarray(result[name][scheme], dtype=float).reshape(shape)
+                for scheme in result["error"]
+            }
+            for name, shape in shapes.items()
+        }
+        return Bunch(beta=beta, tol=tol, beta_limit=float(result["beta_limit"]), **parts)
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            "result holds arrays that do not go together, one row for each tolerance and one "
+            f"column for each strength ({type(error).__name__}: {error}): {advice}."
+        ) from error

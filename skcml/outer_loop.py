@@ -37,10 +37,11 @@ class History:
     states : list of ndarray
         The flat meta-parameters then.
     n_left_out : int
-        Tasks left out of a step because their inner problem did not converge.
+        Tasks left out of a step because their inner problem did not converge, or because their loss
+        or its gradient was not finite.
     n_skipped : int
-        Steps that left the meta-parameters as they were, because the loss or its
-        gradient was not finite, or the gradient too large to square.
+        Steps that left the meta-parameters as they were, because no task could be used, or the
+        gradient was not finite or too large to square.
     best_step : int
         Where the validation loss was lowest; the last step without validation.
     """

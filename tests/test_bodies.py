@@ -175,6 +175,26 @@ def test_a_head_keeps_no_statistics():
         quick(body=perceptron(nn.BatchNorm1d(4))).meta_fit(X, Y, groups=GROUPS)
 
 
+class Exponential(nn.Module):
+    def forward(self, x):
+        return torch.exp(x)
+
+
+@pytest.mark.parametrize("scheme", ["tangent", "symmetric"])
+def test_a_row_on_which_the_module_overflows_costs_its_task_and_not_the_step(scheme):
+    body = perceptron()
+    nn.init.constant_(body[0].weight, 10.0)
+    body[1] = Exponential()
+    x = X.copy()
+    x[9] = 1000.0  # the last row of the first group, and so none of its support
+    params = {"support": "first", "n_queries": None, "meta_max_iter": 3, "scheme": scheme}
+    estimator = quick(body=body, **params).meta_fit(x, Y, groups=GROUPS)
+    history = estimator.meta_history_[0]
+    assert (history["n_left_out"], history["n_skipped"]) == (3, 0)
+    assert np.isfinite(history["loss"]).all()
+    assert history["loss"][-1] < history["loss"][0]
+
+
 # --- classes that are new
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from skcml.episodes import Episode
 from skcml.rules.contrastive import SCHEMES, Contrastive, resolve_scheme
 from skcml.rules.strength import MAX_LIMIT, nudge_limit
 from skcml.solvers.closed_form import closed_form
@@ -434,6 +435,55 @@ def test_a_task_that_did_not_converge_is_left_out(scheme, phase):
     assert relative_error(found.theta.vector, expected.theta.vector) < ACCURACY[scheme]
 
 
+@pytest.mark.parametrize("scheme", ACCURACY)
+@pytest.mark.parametrize("meta_loss", ["log_predictive", "loss"])
+@pytest.mark.parametrize("array", [np.asarray, torch.asarray])
+@pytest.mark.parametrize("which", ["y_query", "x_query"])
+def test_a_task_whose_query_overflows_is_left_out(which, array, meta_loss, scheme):
+    problem, theta, episode = case((), 2, meta_loss)
+    huge = getattr(episode, which).copy()
+    task = (slice(None), 1) if which == "y_query" else 1
+    huge[task] *= 1e250
+    episode = dataclasses.replace(episode, **{which: huge})
+    rule = Contrastive(scheme)
+    expected = rule(problem, closed_form, theta, take_tasks(episode, [0, 2, 3]))
+    episode = Episode(**{name: array(value) for name, value in vars(episode).items()})
+    theta = {name: array(value) for name, value in theta.items()}
+    strengths = []
+
+    def solver(problem, theta, batch, beta=0.0, init=None):
+        strengths.append(np.asarray(beta))
+        return closed_form(problem, theta, batch, beta, init)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = rule(problem, solver, theta, episode)
+    assert found.n_left_out == 1
+    assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    assert relative_error(found.theta.vector, expected.theta.vector) < ACCURACY[scheme]
+    # Beside the free phases, none has seen that task.
+    assert all(np.isfinite(beta).all() for beta in strengths)
+    assert {beta.shape for beta in strengths} <= {(), (3,)}
+
+
+def test_a_gradient_that_overflows_though_its_loss_does_not_is_left_out_too(monkeypatch):
+    problem, theta, episode = case((), 1, "loss")
+    expected = Contrastive()(problem, closed_form, theta, take_tasks(episode, [1, 2, 3]))
+    right = type(problem).theta_grad
+    first = problem.embed(theta, episode).a_query[0, 0]
+
+    def wrong_of_the_first_task(problem, terms, theta, batch):
+        grad = right(problem, terms, theta, batch)
+        if np.array_equal(batch.a_query[0, 0], first):
+            grad.vector[0] = np.inf
+        return grad
+
+    monkeypatch.setattr(type(problem), "theta_grad", wrong_of_the_first_task)
+    found = Contrastive()(problem, closed_form, theta, episode)
+    assert found.n_left_out == 1
+    assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    assert_allclose(found.theta.vector, expected.theta.vector, rtol=1e-9, atol=1e-12)
+
+
 def test_no_task_at_all_gives_no_gradient_and_no_loss():
     problem, theta, episode = case((7,), 2)
     for scheme in ACCURACY:
@@ -441,6 +491,11 @@ def test_no_task_at_all_gives_no_gradient_and_no_loss():
         assert found.n_left_out == 4
         assert np.isnan(found.loss)
         assert (found.theta.vector == 0).all()
+        huge = dataclasses.replace(episode, y_query=1e250 + 0 * episode.y_query)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = Contrastive(scheme)(problem, closed_form, theta, huge)
+        assert (lost.n_left_out, lost.theta.vector.any()) == (4, False)
+        assert np.isnan(lost.loss)
 
 
 def test_theta_and_episode_are_left_as_they_are():

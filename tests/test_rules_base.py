@@ -17,7 +17,6 @@ from skcml.rules.base import (
     average_over_tasks,
     check_needs,
     check_positive,
-    usable_mean,
 )
 from skcml.rules.contrastive import Contrastive
 from skcml.rules.reptile import Reptile
@@ -43,8 +42,6 @@ PAIRS = [
     for rule in (RULES if "synapses" in name else FOR_HEADS)
 ]
 over_pairs = pytest.mark.parametrize(("rule", "case"), PAIRS)
-# The contrastive rule leaves out what the solver does, and no more.
-BESIDE_CONTRASTIVE = [rule for rule in RULES if not isinstance(rule, Contrastive)]
 # The tangent form contrasts energies that are not quadratic, and so do rules like it.
 RTOL = 1e-6
 
@@ -123,7 +120,7 @@ def test_a_task_that_cannot_be_used_is_left_out(rule, case):
     assert relative_error(found.theta.vector, expected.theta.vector) < RTOL
 
 
-@pytest.mark.parametrize("rule", BESIDE_CONTRASTIVE)
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("which", ["y_support", "y_query"])
 def test_a_task_whose_numbers_overflow_is_left_out(rule, which):
     problem, solver, theta, episode = network_case(hidden=())
@@ -134,7 +131,7 @@ def test_a_task_whose_numbers_overflow_is_left_out(rule, which):
         assert_left_out(rule, problem, solver, theta, episode, 1, RTOL)
 
 
-@pytest.mark.parametrize("rule", BESIDE_CONTRASTIVE)
+@pytest.mark.parametrize("rule", RULES)
 def test_no_task_at_all_gives_no_gradient_and_no_loss(rule):
     problem, solver, theta, episode = network_case(hidden=())
     huge = dataclasses.replace(episode, y_query=1e200 + 0 * episode.y_query)
@@ -143,17 +140,6 @@ def test_no_task_at_all_gives_no_gradient_and_no_loss(rule):
     assert found.n_left_out == 4
     assert np.isnan(found.loss)
     assert (found.theta.vector == 0).all()
-
-
-@pytest.mark.parametrize("xp", [np, torch])
-def test_the_mean_is_over_usable_tasks(xp):
-    share = usable_mean(xp.asarray([True, False, True, True]))
-    assert share.dtype == xp.float64
-    np.testing.assert_array_equal(np.asarray(share), np.array([1, 0, 1, 1]) / 3)
-
-
-def test_nothing_usable_is_no_division_by_zero():
-    np.testing.assert_array_equal(usable_mean(np.zeros(3, bool)), np.zeros(3))
 
 
 def test_tasks_are_taken_one_at_a_time_where_one_is_not_finite():

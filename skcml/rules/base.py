@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from skcml.arrays import Array, namespace, to_numpy
+from skcml.arrays import Array, to_numpy
 from skcml.episodes import Episode
 from skcml.problems.base import InnerProblem
 from skcml.problems.meta_params import MetaParams
@@ -70,16 +70,6 @@ class MetaGradientRule(Protocol):
         """Return the meta-gradient of one episode, averaged over its tasks."""
 
 
-def usable_mean(usable: Array) -> Array:
-    """Return the coefficients, of shape (n_tasks,), that average over the usable tasks.
-
-    All are zero where no task can be used.
-    """
-    xp = namespace(usable)
-    weight = xp.asarray(usable, dtype=xp.float64)
-    return weight / max(float(weight.sum()), 1.0)
-
-
 def check_needs(rule: MetaGradientRule, problem: InnerProblem) -> None:
     """Refuse a problem that does not have what a rule needs."""
     if wanted := what_lacks(rule, problem):
@@ -103,6 +93,11 @@ def check_positive(*, whole: bool = False, **values: object) -> None:
             raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
+def no_gradient(theta: Mapping[str, Array]) -> MetaParams:
+    """Return zeros in the shapes of theta."""
+    return MetaParams({name: tuple(theta[name].shape) for name in theta})
+
+
 def average_over_tasks(
     theta: Mapping[str, Array],
     usable: Array,
@@ -123,7 +118,7 @@ def average_over_tasks(
         # One at a time, those that overflow can be told from the others.
         parts = list(filter(_is_finite, map(gradient_of, tasks[:, None])))
         n_used = len(parts)
-    grad, loss = MetaParams({name: tuple(theta[name].shape) for name in theta}), float("nan")
+    grad, loss = no_gradient(theta), float("nan")
     if parts:
         grad.vector[:] = np.mean([gradient.vector for gradient, _ in parts], axis=0)
         loss = float(np.mean([loss for _, loss in parts]))

@@ -22,16 +22,18 @@ direction in which a nudge moves the minimum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from skcml.arrays import Array, namespace
+import numpy as np
+
+from skcml.arrays import Array, namespace, to_numpy
 from skcml.episodes import Episode
 from skcml.problems.base import InnerProblem, Term
 from skcml.problems.meta_params import MetaParams
 from skcml.rules.along import terms_along
-from skcml.rules.base import MetaGradient, usable_mean
-from skcml.rules.strength import automatic_strength, nudge_limit, where_usable
+from skcml.rules.base import MetaGradient, average_over_tasks, no_gradient
+from skcml.rules.strength import automatic_strength, nudge_limit
 from skcml.solvers.base import InnerSolution, InnerSolver
 
 SCHEMES = ("auto", "tangent", "symmetric", "forward", "second_order")
@@ -50,6 +52,9 @@ NO_FACTOR = (
 @dataclass(frozen=True)
 class Contrastive:
     """The contrastive rule.
+
+    Tasks whose loss or gradient is not finite are left out of the mean, as are those that a solver
+    could not do.
 
     Parameters
     ----------
@@ -73,17 +78,29 @@ class Contrastive:
         """Return the meta-gradient of one episode, averaged over its tasks."""
         batch = problem.embed(theta, episode)
         free = solver(problem, theta, batch)
-        usable = free.usable
+        losses = problem.loss(free.phi, theta, batch)
+        slope = problem.loss_phi_grad(free.phi, theta, batch)
+        lost = to_numpy(free.usable & ~_are_finite(losses, slope))
+        if lost.all():
+            return MetaGradient(no_gradient(theta), float("nan"), len(lost))
+        if lost.any():
+            # Begin again without: what overflows by itself must not meet a nudged phase's solver.
+            found = self(problem, solver, theta, episode.subset(np.flatnonzero(~lost)))
+            return replace(found, n_left_out=found.n_left_out + int(lost.sum()))
         if resolve_scheme(self.scheme, free) == "tangent":
-            terms = tangent_terms(problem, theta, batch, free)
+            terms, usable = tangent_terms(problem, free, slope), free.usable
         else:
             terms, usable = self._finite_terms(problem, solver, theta, batch, free)
-        share = usable_mean(usable)
-        grad = problem.theta_grad([_masked(t, usable, share) for t in terms], theta, batch)
-        losses = where_usable(usable, problem.loss(free.phi, theta, batch))
-        n_left_out = int((~usable).sum())
-        loss = float((share * losses).sum()) if n_left_out < len(usable) else float("nan")
-        return MetaGradient(grad, loss, n_left_out)
+
+        def gradient_of(tasks: np.ndarray) -> tuple[MetaParams, float]:
+            is_part = len(tasks) < len(usable)
+            part = problem.embed(theta, episode.subset(tasks)) if is_part else batch
+            chosen = tasks if is_part else slice(None)
+            averaged = [_averaged(term, chosen, len(tasks)) for term in terms]
+            loss = float((losses[chosen] * (1 / len(tasks))).sum())
+            return problem.theta_grad(averaged, theta, part), loss
+
+        return average_over_tasks(theta, usable, gradient_of)
 
     def _finite_terms(
         self,
@@ -169,19 +186,31 @@ def resolve_scheme(scheme: str, free: InnerSolution) -> str:
     return scheme
 
 
-def tangent_terms(
-    problem: InnerProblem, theta: MetaParams, batch: Any, free: InnerSolution
-) -> list[Term]:
-    """Contrast the energy along the direction in which a nudge moves the minimum."""
+def tangent_terms(problem: InnerProblem, free: InnerSolution, slope: Array) -> list[Term]:
+    """Contrast the energy along the direction in which a nudge moves the minimum.
+
+    Parameters
+    ----------
+    problem : InnerProblem
+    free : InnerSolution
+        The free phase.
+    slope : array of phi's shape
+        Derivative of the loss there.
+    """
     if free.solve_h is None:
         raise ValueError(NO_FACTOR)
-    move = -free.solve_h(problem.loss_phi_grad(free.phi, theta, batch))
-    return terms_along(problem, free.phi, move)
+    return terms_along(problem, free.phi, -free.solve_h(slope))
 
 
-def _masked(term: Term, usable: Array, share: Array) -> Term:
-    """Average a summand over the usable tasks."""
+def _are_finite(losses: Array, slope: Array) -> Array:
+    """Return whether the loss of each task and its slope are finite, (n_tasks,)."""
+    xp = namespace(losses)
+    return xp.isfinite(losses) & xp.isfinite(slope).all(-1).all(0)
+
+
+def _averaged(term: Term, tasks: Any, n_tasks: int) -> Term:
+    """Return the share that some tasks have of a summand of their mean."""
     energy, loss = (
-        None if c is None else where_usable(usable, c) * share for c in (term.energy, term.loss)
+        None if c is None else c[tasks] * (1 / n_tasks) for c in (term.energy, term.loss)
     )
-    return Term(where_usable(usable, term.phi), energy, loss)
+    return Term(term.phi[:, tasks], energy, loss)

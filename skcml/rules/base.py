@@ -118,11 +118,14 @@ def average_over_tasks(
         # One at a time, those that overflow can be told from the others.
         parts = list(filter(_is_finite, map(gradient_of, tasks[:, None])))
         n_used = len(parts)
-    grad, loss = no_gradient(theta), float("nan")
-    if parts:
+    n_left_out = len(usable) - n_used
+    if not parts:
+        return MetaGradient(no_gradient(theta), float("nan"), n_left_out)
+    grad, loss = parts[0]
+    if len(parts) > 1:
         grad.vector[:] = np.mean([gradient.vector for gradient, _ in parts], axis=0)
         loss = float(np.mean([loss for _, loss in parts]))
-    return MetaGradient(grad, loss, len(usable) - n_used)
+    return MetaGradient(grad, loss, n_left_out)
 
 
 def _is_finite(part: tuple[MetaParams, float]) -> bool:

@@ -7,6 +7,7 @@ numpy, and on torch where a device or an automatic gradient is wanted.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -43,16 +44,52 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
 
 
-def to_torch(array: Array, dtype: str = "float64", device: str = "cpu") -> Any:
+def to_torch(array: Array, dtype: str = "float64", device: Any = "cpu") -> Any:
     """Return ``array`` as a tensor; one that is a tensor of this dtype there comes back as it is.
 
-    A tensor on the CPU may share the memory of a numpy array.
+    A tensor on the CPU may share the memory of a numpy array. Double precision stays on the CPU
+    where the device has none.
     """
     import torch
 
-    if isinstance(array, np.ndarray) and not array.flags.writeable:
-        array = array.copy()  # torch has no read-only tensors
-    return torch.as_tensor(array, dtype=getattr(torch, dtype), device=device)
+    if dtype == "float64" and not has_float64(device):
+        device = "cpu"
+    if not isinstance(array, torch.Tensor):
+        array = np.asarray(array, dtype=dtype)
+        # Torch has no read-only tensors.
+        array = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return placed(array, getattr(torch, dtype), device)
+
+
+def cast_like(array: np.ndarray, like: Array) -> Array:
+    """Return a numpy array with the library, dtype and device of another array."""
+    if isinstance(like, np.ndarray):
+        return array.astype(like.dtype, copy=False)
+    return to_torch(array, str(like.dtype).removeprefix("torch."), like.device)
+
+
+def placed(tensor: Any, dtype: Any, device: Any) -> Any:
+    """Return a tensor in a precision on a device; on its way it is cast on the CPU.
+
+    The CPU has every precision, and one of the two devices may not have both.
+    """
+    import torch
+
+    if tensor.device.type == torch.device(device).type:
+        return tensor.to(device=device, dtype=dtype)
+    return tensor.to("cpu").to(dtype).to(device)
+
+
+@cache
+def has_float64(device: Any) -> bool:
+    """Return whether torch has double precision on a device, as it has not on Apple's GPUs."""
+    import torch
+
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def keep_freed_memory() -> None:

@@ -8,8 +8,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from skcml import CMLClassifier, CMLRegressor
+from skcml import CMLClassifier, CMLRegressor, arrays
 from skcml.datasets import make_sinusoid_tasks
 from skcml.estimators._bodies import module_of
 
@@ -249,6 +251,70 @@ def test_networks_of_exchangeable_classes(model, body):
     # Two classes, or four, of any names.
     estimator.fit(x[:32], np.array(list("abcd"))[y[:32]])
     assert estimator.predict_proba(x[:3]).shape == (3, 4)
+
+
+# --- devices without double precision
+
+
+class NoDouble(TorchDispatchMode):
+    """Makes torch on the CPU stand for a device that cannot hold a number in double precision."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves((args, kwargs, out)):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float64:
+                raise TypeError(f"{func} in double precision")
+        return out
+
+
+@pytest.mark.parametrize("params", [{}, {"scheme": "symmetric"}, {"make": CMLClassifier}])
+def test_heads_of_groups_ask_the_device_for_single_precision(params):
+    y = LABELS if "make" in params else Y
+    expected = quick(**params).meta_fit(X, y, groups=GROUPS).fit(X[:5], y[:5]).predict(X)
+    with NoDouble():
+        estimator = quick(**params).meta_fit(X, y, groups=GROUPS).fit(X[:5], y[:5])
+        assert_array_equal(estimator.predict(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "solver"),
+    [("head", "auto"), *[("modulatory", s) for s in ("auto", "lbfgs", "adam")]],
+)
+def test_networks_of_new_classes_ask_the_device_for_single_precision(model, solver):
+    x, y = images(4)
+    estimator = CMLClassifier(
+        classes="exchangeable",
+        body=convolutions,
+        model=model,
+        solver=solver,
+        inner_max_iter=2,
+        inner_tol=10.0,
+        early_stopping=False,
+        meta_max_iter=1,
+        meta_batch_size=1,
+        n_ways=2,
+        n_shots=1,
+        random_state=0,
+    )
+    with NoDouble():
+        estimator.meta_fit(x, y).fit(x[:16], y[:16])
+        assert estimator.predict_proba(x).shape == (len(x), 2)
+    assert estimator.meta_history_[0]["n_left_out"] == 0
+
+
+def test_networks_of_groups_stay_on_the_cpu(monkeypatch):
+    with pytest.raises(TypeError, match="in double precision"), NoDouble():
+        quick(model="modulatory").meta_fit(X, Y, groups=GROUPS)
+    # A device without numbers: what would be put there could not come back.
+    monkeypatch.setattr(arrays, "has_float64", lambda device: device != "meta")
+    few = GROUPS < 3
+    found, expected = (
+        quick(model="modulatory", device=device, meta_max_iter=1)
+        .meta_fit(X[few], Y[few], groups=GROUPS[few])
+        .meta_params_["networks"]["omega"]
+        for device in ("meta", "cpu")
+    )
+    assert_array_equal(found, expected)
 
 
 # --- what is refused

@@ -81,7 +81,8 @@ class CMLClassifier(ClassPredictionsMixin, ClassifierMixin, BaseCML):
         Whether batch normalisation in ``body`` takes statistics of the rows that are predicted
         together; else of a task's support rows alone, and predictions do not depend on each other.
     device : str, default="cpu"
-        Where torch runs ``body``.
+        Where torch runs ``body``. What is computed in double precision, as networks of groups are,
+        stays on the CPU if the device has none.
     prior_covariance : {"full", "diagonal"}, default="full"
         Whether coefficients vary together between groups. With more than 96 features, "full" means
         diagonal plus low rank, and diagonal in the mixed model.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skcml.arrays import to_numpy
+from skcml.arrays import cast_like, placed, to_numpy
 
 # A module is called by lending it parameters, so that one thread at a time may.
 _LOCK = threading.RLock()
@@ -100,7 +100,7 @@ class FunctionalModule:
         """Return buffers and parameters that are not learned, where and as precise as the rows."""
         fixed = [(n, p.detach()) for n, p in self.module.named_parameters() if n not in self.start]
         return {
-            name: value.to(x) if value.is_floating_point() else value.to(x.device)
+            name: placed(value, x.dtype if value.is_floating_point() else value.dtype, x.device)
             for name, value in [*fixed, *self.module.named_buffers()]
         }
 
@@ -178,8 +178,8 @@ def _check_outputs(function: FunctionalModule) -> int:
 
     like = next(function.module.parameters())
     n_inputs = int(np.prod(function.input_shape))
-    x = torch.as_tensor(np.random.default_rng(0).normal(size=(4, n_inputs))).to(like)
-    params = {name: torch.as_tensor(value).to(like) for name, value in function.start.items()}
+    x = cast_like(np.random.default_rng(0).normal(size=(4, n_inputs)), like)
+    params = {name: cast_like(value, like) for name, value in function.start.items()}
 
     def outputs(n_rows: int) -> Any:
         # Two rows of support, and others.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skcml.arrays import Array, to_numpy, to_torch
+from skcml.arrays import Array, placed, to_numpy, to_torch
 from skcml.problems.context import Context
 from skcml.problems.functional_module import FunctionalModule
 from skcml.problems.meta_params import MetaParams
@@ -120,7 +120,7 @@ class ModuleBody:
         if is_numpy:
             z = to_numpy(features).astype(np.float64, copy=False)
             return np.concatenate([np.ones_like(z[:, :1]), z], axis=-1), tape
-        z = features.to(x)
+        z = placed(features, x.dtype, x.device)
         return torch.cat([torch.ones_like(z[:, :1]), z], -1), tape
 
     def stacked(self, theta: Mapping[str, Array], x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from skcml.arrays import Array, namespace
+from skcml.arrays import Array, cast_like, namespace
 from skcml.problems.base import Curve, InnerProblem
 from skcml.problems.meta_params import MetaParams
 from skcml.rules.along import CONTRAST_WIDTH
@@ -171,10 +171,7 @@ def largest_entry(array: Array) -> Array:
 def _ramp(like: Array) -> Array:
     """Return 1, 2, ... along the last axis, alternating in sign; of shape (n_params,)."""
     n = like.shape[-1]
-    ramp = np.arange(1, n + 1) * (-1.0) ** np.arange(n) / n
-    if isinstance(like, np.ndarray):
-        return ramp
-    return namespace(like).asarray(ramp, dtype=like.dtype, device=like.device)
+    return cast_like(np.arange(1, n + 1) * (-1.0) ** np.arange(n) / n, like)
 
 
 def where_usable(usable: Array, array: Array) -> Array:

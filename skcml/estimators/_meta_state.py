@@ -187,7 +187,8 @@ def watched_params(estimator: BaseEstimator) -> dict[str, Any]:
 
 def _watched(name: str, value: Any) -> Any:
     """Return what is compared: of what no copy is equal to, such as a module, how it looks."""
-    if not name.startswith("body") or inspect.isclass(value) or inspect.isroutine(value):
+    is_plain = value is None or inspect.isclass(value) or inspect.isroutine(value)
+    if is_plain or not name.startswith("body"):
         return value
     if name != "body" and _are_equal(value, deepcopy(value)):
         return value

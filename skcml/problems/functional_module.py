@@ -49,6 +49,7 @@ class FunctionalModule:
     ) -> None:
         _check_module(module)
         self.input_shape = tuple(int(n) for n in input_shape)
+        self.transductive = transductive
         self.module = _in_single_precision(copy.deepcopy(module).eval())
         self.module, self.norms = _with_task_norms(self.module, transductive)
         self.n_statistics = self.norms[-1].place.stop if self.norms else 0
@@ -95,6 +96,21 @@ class FunctionalModule:
         if isinstance(out, torch.Tensor) and out.ndim:
             out = out.flatten(1) if out.ndim > 1 else out[:, None]
         return out, torch.cat(seen) if seen else x.new_zeros(0)
+
+    def trial(self, n_rows: int = 4) -> Any:
+        """Return the outputs of up to four rows that are always the same, of two of support."""
+        import torch
+
+        from skcml.problems.task_norm import Roles
+
+        like = next(self.module.parameters())
+        n_inputs = int(np.prod(self.input_shape))
+        x = np.random.default_rng(0).normal(size=(4, n_inputs))[:n_rows]
+        rows = cast_like(x, like)
+        params = {name: cast_like(value, like) for name, value in self.start.items()}
+        roles = Roles(rows.new_ones(2), rows.new_zeros(n_rows - 2))
+        with torch.no_grad():
+            return self(params, rows, roles)[0]
 
     def _constants(self, x: Any) -> dict[str, Any]:
         """Return buffers and parameters that are not learned, where and as precise as the rows."""
@@ -174,22 +190,10 @@ def _check_outputs(function: FunctionalModule) -> int:
     """
     import torch
 
-    from skcml.problems.task_norm import Roles
-
-    like = next(function.module.parameters())
-    n_inputs = int(np.prod(function.input_shape))
-    x = cast_like(np.random.default_rng(0).normal(size=(4, n_inputs)), like)
-    params = {name: cast_like(value, like) for name, value in function.start.items()}
-
-    def outputs(n_rows: int) -> Any:
-        # Two rows of support, and others.
-        roles = Roles(x.new_ones(2), x.new_zeros(n_rows - 2))
-        return function(params, x[:n_rows], roles)[0]
-
     where = f"body cannot take rows of shape {function.input_shape}"
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            out, again, fewer = outputs(4), outputs(4), outputs(3)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            out, again, fewer = function.trial(), function.trial(), function.trial(3)
     except Exception as error:
         raise ValueError(f"{where}: {error}") from error
     if not isinstance(out, torch.Tensor) or not out.ndim or len(out) != 4:

@@ -64,6 +64,21 @@ class ModuleBody:
         self.device, self.dtype = device, dtype
 
     @property
+    def module(self) -> FunctionalModule:
+        """The module, as a function of its parameters."""
+        return self.function
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a row as the module expects it."""
+        return self.function.input_shape
+
+    @property
+    def transductive(self) -> bool:
+        """Whether batch normalisation takes statistics of rows that are predicted too."""
+        return self.function.transductive
+
+    @property
     def n_inputs(self) -> int:
         """Length of a row as it arrives."""
         return int(np.prod(self.function.input_shape))

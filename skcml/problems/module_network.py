@@ -57,11 +57,27 @@ class ModuleNetwork:
             raise ValueError(f"layer={layer!r} is none of {', '.join(map(repr, LAYERS))}.")
         self.n_outputs = n_outputs
         self.function = FunctionalModule(module, input_shape, transductive=transductive)
-        self.layer: ModuleLayer = LAYERS[layer](self.function.module, self.function.start)
-        fast = {name: value.shape for name, value in self.layer.fast.items()}
+        self.layer = layer
+        self.shares: ModuleLayer = LAYERS[layer](self.function.module, self.function.start)
+        fast = {name: value.shape for name, value in self.shares.fast.items()}
         self.fast = {**fast, "head": (1 + self.function.n_outputs, n_outputs)}
-        self.slow = {name: value.shape for name, value in self.layer.slow.items()}
+        self.slow = {name: value.shape for name, value in self.shares.slow.items()}
         _check_batched(self)
+
+    @property
+    def module(self) -> FunctionalModule:
+        """The module, as a function of its parameters."""
+        return self.function
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a row as the module expects it."""
+        return self.function.input_shape
+
+    @property
+    def transductive(self) -> bool:
+        """Whether batch normalisation takes statistics of rows that are predicted too."""
+        return self.function.transductive
 
     @property
     def n_statistics(self) -> int:
@@ -70,7 +86,7 @@ class ModuleNetwork:
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return the module's own parameters, gains of one, shifts of zero and a head of zero."""
-        return {**self.layer.fast, **self.layer.slow, "head": np.zeros(self.fast["head"])}
+        return {**self.shares.fast, **self.shares.slow, "head": np.zeros(self.fast["head"])}
 
     def forward(
         self, phi: Array, slow: Params, x: Array, context: Context | Array | None = None
@@ -138,7 +154,7 @@ class ModuleNetwork:
             from skcml.problems.task_norm import Roles
 
             roles = Roles(rows["support"], rows["query"], rows.get("stored"))
-        z, seen = self.function(self.layer.parameters(params), rows["x"], roles)
+        z, seen = self.function(self.shares.parameters(params), rows["x"], roles)
         return torch.cat([torch.ones_like(z[:, :1]), z], -1) @ params["head"], seen
 
     def _rows(self, x: Array, context: Context | Array | None) -> tuple[RowArrays, int]:

@@ -11,7 +11,7 @@ a task of one or two rows, that is enough to compute their features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -111,6 +111,10 @@ class Heads:
         n_inputs, n_outputs = self.body.n_inputs, self.omega.shape[1]
         X, y = np.empty((0, n_inputs)), np.empty((0, n_outputs))
         return self.adapt(TaskRows(X, y, np.empty(0), np.zeros(1, dtype=int)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without `prior`, which holds the heads themselves: not every format can save a circle.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def n_heads(self) -> int:

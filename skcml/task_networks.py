@@ -8,7 +8,7 @@ energy, and the scatter of numbers about it what held-out tasks of as many rows 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,10 @@ class TaskNetworks:
     problem: Any
     solver: InnerSolver
     members: Sequence[MetaParams]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without `prior`, which holds the networks themselves: not every format can save a circle.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def n_heads(self) -> int:

@@ -9,11 +9,13 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import skops.io
 from numpy.testing import assert_array_equal
 
 import skcml
 from skcml import CMLRegressor
 from tests.estimators import both, grouped, learned, quick
+from tests.saved import EXAMPLES, predictions
 
 X, Y, GROUPS = grouped()
 NEW_X, NEW_Y, NEW_GROUPS = grouped(seed=1)
@@ -63,6 +65,22 @@ def test_saved_estimators_come_back_bit_for_bit(kind, tmp_path):
     for one in (loaded.fit(X, y), estimator.fit(X, y)):
         assert one._adapted.groups is None
     assert_array_equal(both(loaded, X), both(estimator, X))
+
+
+# --- skops, which reads nothing that it is not told to trust
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if not name.startswith("body")])
+def test_skops_saves_every_state_but_networks_of_ones_own(name):
+    estimator, x, groups = EXAMPLES[name]()
+    blob = skops.io.dumps(estimator)
+    foreign = skops.io.get_untrusted_types(data=blob)
+    assert foreign
+    assert all(kind.startswith("skcml.") for kind in foreign)
+    found = skops.io.loads(blob, trusted=foreign)
+    assert_array_equal(predictions(found, x, groups), predictions(estimator, x, groups))
+    with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException):
+        skops.io.loads(blob)
 
 
 # --- no training row is kept

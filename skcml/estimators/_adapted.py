@@ -13,6 +13,7 @@ from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.selection.mixture import IntervalShape, moments
+from skcml.task_networks import NetworkPosterior
 
 
 def task_codes(index: GroupIndex | None, groups: Any, n_samples: int) -> np.ndarray:
@@ -38,7 +39,7 @@ class Blend:
 
     Attributes
     ----------
-    parts : sequence of (Posterior, ndarray of shape (n_outputs,))
+    parts : sequence of (Posterior or NetworkPosterior, ndarray of shape (n_outputs,))
         Posteriors, and the share that each of their heads has; all shares of an output add up to
         one.
     shape : IntervalShape
@@ -46,7 +47,7 @@ class Blend:
         Of counts, the share that is kept of what their variance is more than their mean.
     """
 
-    parts: Sequence[tuple[Posterior, np.ndarray]]
+    parts: Sequence[tuple[Posterior | NetworkPosterior, np.ndarray]]
     shape: IntervalShape
     doubt: float = 1.0
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from skcml.estimators._adapted import task_codes
 from skcml.grouping import GroupIndex
+from skcml.selection.class_networks import TaskWeights
 from skcml.selection.classes import LearnedClasses, class_probabilities
 
 
@@ -20,7 +21,7 @@ class AdaptedClasses:
     Attributes
     ----------
     learned : LearnedClasses
-    weights : sequence of ndarray of shape (n_classes of the task, n_columns)
+    weights : sequence of ndarray of shape (n_classes of the task, n_columns), or of TaskWeights
     labels : sequence of ndarray of shape (n_classes of the task,), int
         Which of all classes these are.
     n_classes : int
@@ -32,7 +33,7 @@ class AdaptedClasses:
     """
 
     learned: LearnedClasses
-    weights: Sequence[np.ndarray]
+    weights: Sequence[np.ndarray | TaskWeights]
     labels: Sequence[np.ndarray]
     n_classes: int
     groups: GroupIndex | None

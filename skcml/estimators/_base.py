@@ -21,6 +21,7 @@ from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_feature
 from skcml.estimators._meta_options import RULES, learn_options
 from skcml.estimators._meta_state import MetaState, check_params, warn_of_unused_params
 from skcml.estimators._progress import hook_data
+from skcml.estimators._saving import SavingMixin
 from skcml.estimators._summaries import SummariesMixin
 from skcml.problems.mlp import ACTIVATIONS
 from skcml.problems.proximal import STRENGTHS
@@ -30,7 +31,13 @@ from skcml.solvers.choice import CHOICES
 
 
 class BaseCML(
-    SummariesMixin, BodyParamsMixin, DiagramMixin, CallbackSupportMixin, BaseEstimator, ABC
+    SavingMixin,
+    SummariesMixin,
+    BodyParamsMixin,
+    DiagramMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+    ABC,
 ):
     """Base of the estimators; `Self` says that the methods return the estimator itself.
 

@@ -1,0 +1,155 @@
+"""`save_pretrained` and `from_pretrained`: a fitted estimator in a folder, without pickle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Self
+
+from skcml.estimators._card import card_of
+from skcml.estimators._stored import bare, body_like, encoded, kept_of_body, restore
+from skcml.persistence import CONFIG, checked, read_arrays, read_config, write_folder
+
+MAX_BYTES = 2**31
+
+
+class SavingMixin:
+    """Saving to a folder, and loading from it."""
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Save what was learned, and what `fit` has made of it, to a folder.
+
+        There are three files: ``model.safetensors`` has the arrays, ``config.json`` all else, and
+        ``README.md`` says in words what this is. No row of the data is among it; but the names of
+        columns and classes are and, after `fit` with groups, the labels of these and what was
+        learned of each. To pass on what `meta_fit` learned and nothing of `fit`, save a clone:
+        ``clone(est).save_pretrained(folder)``. Callbacks and metadata requests are not saved, nor
+        is the code of ``body``.
+
+        Parameters
+        ----------
+        folder : str or path
+            Made, if it is not there. Of what was saved there before, each file is replaced at once.
+
+        Raises
+        ------
+        ValueError
+            If the folder is a file, or holds files of these names that skcml has not written, or if
+            nothing has been learned yet (a `NotFittedError`). What is in the folder stays.
+        TypeError
+            If a parameter or a label is of a type that cannot be saved.
+
+        See Also
+        --------
+        from_pretrained : Load it again.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import make_sinusoid_tasks
+        >>> X, y, groups = make_sinusoid_tasks(30, 10, random_state=0)
+        >>> est = CMLRegressor(meta_max_iter=5, random_state=0).meta_fit(X, y, groups=groups)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     est.save_pretrained(folder)
+        ...     loaded = CMLRegressor.from_pretrained(folder)
+        >>> bool((loaded.predict(X) == est.predict(X)).all())
+        True
+        """
+        import skcml
+
+        config, arrays = encoded(self)
+        config = {"skcml": skcml.__version__, "class": type(self).__name__, **config}
+        write_folder(folder, config, arrays, card_of(self, Path(folder).resolve().name))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        body: Any = None,
+        device: str | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> Self:
+        """Load what `save_pretrained` has saved; it predicts and adapts with the same bits.
+
+        Nothing in the files is run, and nothing is taken for what it should be: sizes, checksums,
+        types and shapes are looked at first.
+
+        Parameters
+        ----------
+        folder : str or path
+        body : torch.nn.Module, or a class or function that makes one, optional
+            For an estimator that had one: a network with the same layers. It is not changed; the
+            estimator gets a copy with the weights from the file.
+        device : str, optional
+            Where torch is to run ``body``, if not where it did.
+        max_bytes : int, default=2**31
+            A larger ``model.safetensors`` is not read.
+
+        Returns
+        -------
+        estimator : CMLRegressor or CMLClassifier
+            As it was saved, after `meta_fit` or after `fit`.
+
+        Raises
+        ------
+        ValueError
+            If a file is not there, is cut off, damaged, changed, too large, of another class or of
+            a later version of skcml, or if ``body`` is lacking or is another network.
+
+        See Also
+        --------
+        save_pretrained : Save it.
+        """
+        if not isinstance(max_bytes, Integral) or isinstance(max_bytes, bool) or max_bytes < 0:
+            raise ValueError(f"max_bytes must be an integer, zero or more; got {max_bytes!r}.")
+        config = read_config(folder)
+        path = Path(folder) / CONFIG
+        _check_class(cls, checked(config, "class", str, path), path)
+        _check_body(config, body, path)
+        arrays = read_arrays(folder, config, int(max_bytes))
+        with _about(path):
+            estimator = bare(cls, config, arrays, device)
+            kept = None if body is None else kept_of_body(config, arrays)
+        if kept is not None:
+            estimator.body = body_like(estimator, body, kept)
+        with _about(path):
+            restore(estimator, config, arrays)
+        loaded: Self = estimator
+        return loaded
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Say of any error in what a file holds that it does."""
+    try:
+        yield
+    except Exception as error:  # what constructors say to arguments that are not theirs
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"{path} does not hold an estimator as skcml saves it: {reason}."
+        ) from error
+
+
+def _check_class(cls: type, saved: str, path: Path) -> None:
+    if saved != cls.__name__:
+        raise ValueError(
+            f"{path} is of a {saved:.60}, and not of a {cls.__name__}: call "
+            f"{saved:.60}.from_pretrained."
+        )
+
+
+def _check_body(config: dict[str, Any], body: Any, path: Path) -> None:
+    had_body = config.get("body") is not None
+    if had_body == (body is not None):
+        return
+    if had_body:
+        raise ValueError(
+            f"{path} is of an estimator with a network of its own, of which the weights are saved "
+            "and the code is not: pass body=, a torch.nn.Module with the same layers."
+        )
+    raise ValueError(f"{path} is of an estimator without a body: leave body out.")

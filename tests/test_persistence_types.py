@@ -71,6 +71,7 @@ ARRAY, DOG = np.zeros(2), Dog(4)
         (ARRAY, np.ndarray | None),
         (DOG, Dog),
         (DOG, Walks),
+        (Dog(None), Walks),  # of no number, but the name is there
         (DOG, Runs),
         (print, Called),
         (Pair(ARRAY), np.ndarray | Pair),

@@ -139,6 +139,23 @@ def test_parameters_set_after_fit_are_kept_as_they_are(tmp_path):
     assert_array_equal(both(found.fit(X, Y), X), both(estimator.fit(X, Y), X))
 
 
+def test_what_was_set_after_fit_is_no_hindrance_unless_it_may_not_be(tmp_path):
+    frame = pd.DataFrame({"who": GROUPS, "one": X[:, 0], "two": X[:, 1]})
+    estimator = quick(group_column="who").meta_fit(frame, Y).fit(frame[:30], Y[:30])
+    estimator.set_params(group_column=None)
+    found = loaded(estimator, tmp_path)
+    with pytest.raises(ValueError, match="group_column was 'who' when meta_fit was called"):
+        found.fit(frame, Y)
+    assert_array_equal(
+        both(found.set_params(group_column="who"), frame),
+        both(estimator.set_params(group_column="who"), frame),
+    )
+    estimator.set_params(tol=-1)
+    with pytest.raises(ValueError, match="The 'tol' parameter of CMLRegressor must be"):
+        estimator.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_parameters_of_numpy_come_back_as_pythons(tmp_path):
     estimator = quick(
         hidden_layer_sizes=np.array([4]), beta=np.float64(0.3), meta_max_iter=np.int32(2)

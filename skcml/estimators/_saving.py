@@ -38,7 +38,8 @@ class SavingMixin:
         ------
         ValueError
             If the folder is a file, or holds files of these names that skcml has not written, or if
-            nothing has been learned yet (a `NotFittedError`). What is in the folder stays.
+            nothing has been learned yet (a `NotFittedError`), or a parameter has a value that it
+            may not have. What is in the folder stays.
         TypeError
             If a parameter or a label is of a type that cannot be saved.
 

@@ -45,6 +45,8 @@ def encoded(estimator: Any) -> tuple[Config, dict[str, np.ndarray]]:
     ------
     NotFittedError
         If there is nothing to keep.
+    ValueError
+        If a parameter is not what it may be.
     TypeError
         If a parameter or a label is of a type that is not kept.
     """
@@ -54,6 +56,7 @@ def encoded(estimator: Any) -> tuple[Config, dict[str, np.ndarray]]:
             f"This {type(estimator).__name__} has learned nothing yet: call meta_fit, or fit, "
             "before save_pretrained."
         )
+    estimator._validate_params()  # as it is when it is loaded
     params = estimator.get_params(deep=False)
     body, seed = params.pop("body"), params["random_state"]
     if not isinstance(seed, (Integral, type(None))):
@@ -154,7 +157,7 @@ def _with_params(meta: Any, estimator: Any, config: Config) -> MetaState:
 
 def _try_out(estimator: Any) -> None:
     """Predict rows of zeros: of the last task that is known, and of one that is not."""
-    n_columns = estimator.n_features_in_ - (estimator.group_column is not None)
+    n_columns = estimator.n_features_in_ - (estimator._group_column is not None)
     adapted: Any = getattr(estimator, "_adapted", None)
     meta: Any = getattr(estimator, "_meta", None)
     if isinstance(adapted, Adapted):

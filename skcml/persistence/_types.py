@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 # Names of dtypes of dates and durations.
 TIMES = re.compile(r"(datetime64|timedelta64)\[(Y|M|W|D|h|m|s|ms|us|ns)\]")
+MISSING = object()
 
 
 @cache
@@ -55,7 +56,9 @@ def fits(value: Any, hint: Any) -> bool:
         )
     if getattr(hint, "_is_protocol", False):
         # Without asking properties for their values, which may take long.
-        return all(inspect.getattr_static(value, name, None) is not None for name in _members(hint))
+        return all(
+            inspect.getattr_static(value, name, MISSING) is not MISSING for name in _members(hint)
+        )
     return isinstance(value, origin or hint)
 
 

@@ -345,6 +345,20 @@ def test_the_wrong_network_is_refused(with_body, tmp_path):
         CMLRegressor.from_pretrained(tmp_path, body=3)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"body__width": 5}])
+def test_a_class_is_made_again_with_its_arguments(tmp_path, arguments):
+    def make(width=3):
+        return networks(width=width)[::2]
+
+    estimator = CMLRegressor(**{**saved.TINY, "body": make, **arguments})
+    estimator.meta_fit(X, Y, groups=GROUPS).fit(X[:5], Y[:5])
+    estimator.save_pretrained(tmp_path)
+    found = CMLRegressor.from_pretrained(tmp_path, body=make)
+    assert_array_equal(both(found, X), both(estimator, X))
+    assert set(found.get_params()) == set(CMLRegressor().get_params())
+    assert_array_equal(both(found.fit(X[:7], Y[:7]), X), both(estimator.fit(X[:7], Y[:7]), X))
+
+
 def test_a_body_that_is_not_asked_for_is_refused(tmp_path):
     learned().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="of an estimator without a body: leave body out"):

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from skcml import CMLRegressor
 from skcml.estimators._stored import (
     ATTRIBUTES,
+    arguments_of_body,
     bare,
     body_like,
     encoded,
@@ -29,7 +30,9 @@ def through_json(estimator):
 def back(kind, config, arrays, body=None, device=None):
     estimator = bare(kind, config, arrays, device)
     if body is not None:
-        estimator.body = body_like(estimator, body, kept_of_body(config, arrays))
+        estimator.body = body_like(
+            estimator, body, arguments_of_body(config, arrays), kept_of_body(config, arrays)
+        )
     restore(estimator, config, arrays)
     return estimator
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ class BodyParamsMixin(BaseEstimator):
     def _store_body_params(self, params: dict[str, Any]) -> None:
         """Store what ``__init__`` was given beyond its signature, or refuse it by name."""
         for name in params:
-            if not _is_body_param(name):
+            if not is_body_param(name):
                 raise TypeError(_no_parameter(type(self).__name__, name, self._get_param_names()))
         self.__dict__.update(params)
 
@@ -77,7 +77,7 @@ class BodyParamsMixin(BaseEstimator):
 
 def body_params(estimator: Any) -> dict[str, Any]:
     """Return the parameters ``body__...`` of an estimator, by their whole names."""
-    return {name: value for name, value in vars(estimator).items() if _is_body_param(name)}
+    return {name: value for name, value in vars(estimator).items() if is_body_param(name)}
 
 
 def body_arguments(estimator: Any) -> dict[str, Any]:
@@ -103,8 +103,14 @@ def check_body_params(estimator: Any) -> None:
     )
 
 
-def _is_body_param(name: str) -> bool:
+def is_body_param(name: str) -> bool:
+    """Tell whether a parameter of this name is an argument of ``body``."""
     return name.startswith(PREFIX) and name != PREFIX
+
+
+def without_body_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are none of ``body``."""
+    return {name: value for name, value in params.items() if not is_body_param(name)}
 
 
 def _no_parameter(kind: str, name: str, names: Iterable[str]) -> str:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from skcml.estimators._card import card_of
-from skcml.estimators._stored import bare, body_like, encoded, kept_of_body, restore
+from skcml.estimators._stored import (
+    arguments_of_body,
+    bare,
+    body_like,
+    encoded,
+    kept_of_body,
+    restore,
+)
 from skcml.persistence import CONFIG, checked, read_arrays, read_config, write_folder
 
 MAX_BYTES = 2**31
@@ -84,8 +91,9 @@ class SavingMixin:
         ----------
         folder : str or path
         body : torch.nn.Module, or a class or function that makes one, optional
-            For an estimator that had one: a network with the same layers. It is not changed; the
-            estimator gets a copy with the weights from the file.
+            For an estimator that had one: a network with the same layers, or what makes it, which
+            is called with the parameters ``body__...`` that there were. It is not changed; the
+            estimator's ``body`` is a copy with the weights from the file.
         device : str, optional
             Where torch is to run ``body``, if not where it did.
         max_bytes : int, default=2**31
@@ -115,9 +123,10 @@ class SavingMixin:
         arrays = read_arrays(folder, config, int(max_bytes))
         with _about(path):
             estimator = bare(cls, config, arrays, device)
+            arguments = arguments_of_body(config, arrays)
             kept = None if body is None else kept_of_body(config, arrays)
         if kept is not None:
-            estimator.body = body_like(estimator, body, kept)
+            estimator.body = body_like(estimator, body, arguments, kept)
         with _about(path):
             restore(estimator, config, arrays)
         loaded: Self = estimator

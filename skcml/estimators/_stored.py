@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from skcml.estimators._adapted import Adapted
 from skcml.estimators._adapted_classes import AdaptedClasses
 from skcml.estimators._bodies import check_device, module_of, shape_of_rows
+from skcml.estimators._body_params import is_body_param, without_body_params
 from skcml.estimators._card import fitted_tasks
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._meta_state import GroupsState, MetaState, watched_params
@@ -69,12 +70,12 @@ def encoded(estimator: Any) -> tuple[Config, dict[str, np.ndarray]]:
     config = {
         "params": _encoded_items(encoder, params, "params."),
         "attributes": _encoded_items(encoder, attributes, ""),
-        "meta": encoder.encode(meta, "meta"),
+        "meta": encoder.encode(_without_body(meta), "meta"),
         "adapted": _encoded_tasks(encoder, adapted),
     }
     function = encoder.given("body")
     if body is not None and function is None:  # held-out groups did not want it
-        function = _function(estimator, module_of(body))
+        function = _function(estimator, module_of(estimator))
     config["body"] = None
     if body is not None:
         kept = {"weights": weights_of(function), "outputs": outputs_of(function)}
@@ -96,7 +97,7 @@ def bare(kind: Any, config: Config, arrays: Arrays, device: str | None) -> Any:
         Where torch runs a body; None is where it did.
     """
     decoder = Decoder(PARTS, arrays)
-    params = _decoded_items(decoder, config, "params")
+    params = without_body_params(_decoded_items(decoder, config, "params"))
     _check_names(params, kind)
     if device is not None:
         params["device"] = device
@@ -107,6 +108,12 @@ def bare(kind: Any, config: Config, arrays: Arrays, device: str | None) -> Any:
             raise ValueError(f"an attribute {name!r:.60} is nothing that is kept")
         setattr(estimator, name, decoder.decode(node, name, ATTRIBUTES[name]))
     return estimator
+
+
+def arguments_of_body(config: Config, arrays: Arrays) -> dict[str, Any]:
+    """Return the parameters ``body__...``, by their whole names."""
+    params = _decoded_items(Decoder(PARTS, arrays), config, "params")
+    return {name: value for name, value in params.items() if is_body_param(name)}
 
 
 def kept_of_body(config: Config, arrays: Arrays) -> dict[str, Any]:
@@ -121,11 +128,25 @@ def kept_of_body(config: Config, arrays: Arrays) -> dict[str, Any]:
     return kept
 
 
-def body_like(estimator: Any, body: Any, kept: dict[str, Any]) -> Any:
-    """Return a copy of a user's network with the weights that were kept."""
+def body_like(estimator: Any, body: Any, arguments: dict[str, Any], kept: dict[str, Any]) -> Any:
+    """Return a copy of a user's network with the weights that were kept.
+
+    A class or function is called with the arguments that it was called with before.
+    """
+    from torch import nn
+
     check_device(estimator.device)
+    if not callable(body):
+        raise TypeError(
+            "body must be a torch.nn.Module, or a class or function that makes one; got "
+            f"{body!r:.100}."
+        )
+    if not isinstance(body, nn.Module):
+        body = module_of(
+            type(estimator)(body=body, random_state=estimator.random_state, **arguments)
+        )
     shape, transductive = shape_of_rows(estimator), estimator.transductive
-    return with_weights(module_of(body), **kept, input_shape=shape, transductive=transductive)
+    return with_weights(body, **kept, input_shape=shape, transductive=transductive)
 
 
 def restore(estimator: Any, config: Config, arrays: Arrays) -> None:
@@ -145,12 +166,20 @@ def restore(estimator: Any, config: Config, arrays: Arrays) -> None:
     _try_out(estimator)
 
 
+def _without_body(meta: Any) -> Any:
+    """Return what was learned without the parameters that a body brings back itself."""
+    if meta is None:
+        return None
+    params = without_body_params(meta.params)
+    return replace(meta, params={name: params[name] for name in params if name != "body"})
+
+
 def _with_params(meta: Any, estimator: Any, config: Config) -> MetaState:
     """Return what was learned, with the parameters of which the file does not know."""
-    _check_names(meta.params, type(estimator))
+    _check_names(without_body_params(meta.params), type(estimator))
     now = watched_params(estimator)
     new = {name: value for name, value in now.items() if name not in config["params"]}
-    params = {**meta.params, **new, "device": now["device"]}
+    params = {**without_body_params(meta.params), **new, "device": now["device"]}
     state: MetaState = replace(meta, params=params)
     return state
 

@@ -169,7 +169,7 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         Meta-steps of the longest descent.
     n_features_in_ : int
         Columns of X, the group column included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all are strings.
 
     References

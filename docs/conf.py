@@ -1,0 +1,106 @@
+"""How Sphinx builds these pages: ``make docs``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib.metadata import version as installed_version
+from typing import Any
+
+project = "skcml"
+author = "the skcml developers"
+project_copyright = author
+release = installed_version("skcml")
+version = release
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx-mathjax-offline",
+]
+exclude_patterns = ["_build", "_templates"]
+default_role = "py:obj"
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 4
+
+templates_path = ["_templates"]
+autosummary_generate = True
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": True,
+    # Their text is scikit-learn's, and leads to pages of its.
+    "exclude-members": "get_metadata_routing, set_decision_function_request, set_fit_request, "
+    "set_predict_log_proba_request, set_predict_proba_request, set_predict_request, "
+    "set_score_request",
+}
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skcml"
+html_static_path = ["_static"]
+html_css_files = ["skcml.css"]
+html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+html_theme_options = {
+    "show_prev_next": True,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"guide": [], "glossary": [], "walk": [], "contributing": [], "changelog": []}
+
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"(__init__|demo|classes)\.py",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("skcml",),
+    "reference_url": {"skcml": None},
+    "backreferences_dir": "gen_modules",
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+    "min_reported_time": 0,
+    "plot_gallery": True,
+    "image_scrapers": ("matplotlib",),
+    "capture_repr": ("_repr_html_", "__repr__"),
+    "matplotlib_animations": False,
+}
+
+# An example that warns is not finished.
+warnings.filterwarnings("error", module=r"skcml(\..*)?")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Links of the pages that lead out of their folder, where a repository shows them, and where they
+# lead here.
+OUTSIDE = {"](../README.md": "](index.md", "](../benchmarks/README.md": "](benchmarks.md"}
+
+
+def link_inside(app: Any, docname: str, source: list[str]) -> None:
+    """Lead such links to the pages that hold the same."""
+    for outside, inside in OUTSIDE.items():
+        source[0] = source[0].replace(outside, inside)
+
+
+def setup(app: Any) -> None:
+    """Connect the above to Sphinx."""
+    app.connect("source-read", link_inside)

@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 INSTALLED := .venv/installed
 
-.PHONY: .venv demo test fuzz lint format bench clean
+.PHONY: .venv demo test fuzz lint format docs installed bench clean
 
 .venv: $(INSTALLED)
 
@@ -38,6 +38,16 @@ format: .venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Pages, the gallery's examples, and a look at all of them with a browser without a screen.
+docs: .venv
+	$(BIN)/pip install -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m pytest docs/test_pages.py
+
+# What is published, run from a wheel in an environment of its own.
+installed:
+	PYTHON=$(PYTHON) .ci/installed
+
 bench: .venv
 	$(BIN)/pip install -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.grouped.run
@@ -52,5 +62,6 @@ bench: .venv
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png
+	rm -rf docs/_build docs/auto_examples docs/gen_modules docs/generated docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find skcml tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

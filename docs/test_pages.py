@@ -1,7 +1,7 @@
 """The pages that ``make docs`` built, looked at with a browser: Chromium without a screen.
 
-Run after the build, by ``make docs``. Links are followed on the disk, pages opened as files, so that
-what works here works without a network.
+Run after the build, by ``make docs``. Links are followed on the disk and pages opened as files, so
+that what works here works without a network.
 """
 
 from __future__ import annotations

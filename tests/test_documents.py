@@ -6,15 +6,13 @@ The blocks of a document run in order and share their names, in an empty folder.
 import inspect
 import re
 import sys
-import textwrap
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
 
 import matplotlib as mpl
 import pytest
 
 from skcml.solvers.closed_form import closed_form
+from tests.documents import run_python_blocks, split_document
 
 ROOT = Path(__file__).parents[1]
 RUNNING = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
@@ -24,7 +22,6 @@ LINKING = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 
-FENCED = re.compile(r"^ *(?P<fence>```+|~~~+)(?P<language>[^\n`]*)\n", re.MULTILINE)
 INLINE_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 LINK = re.compile(
     r"""
@@ -34,67 +31,6 @@ LINK = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#", re.IGNORECASE)
-
-
-class Block(NamedTuple):
-    """Fenced code: its language, the line of its first line in the document (from 1), its text."""
-
-    language: str
-    line: int
-    code: str
-
-
-def split_document(text):
-    """Return the fenced blocks of a document, and the document with them blanked out."""
-    blocks, prose, position = [], [], 0
-    while opening := FENCED.search(text, position):
-        closing = re.compile(rf"^ *{opening['fence']}[`~]* *$", re.MULTILINE)
-        end = closing.search(text, opening.end())
-        code_end, next_position = (end.start(), end.end()) if end else (len(text), len(text))
-        blocks.append(
-            Block(
-                language=opening["language"].strip(),
-                line=text.count("\n", 0, opening.end()) + 1,
-                code=textwrap.dedent(text[opening.end() : code_end]),
-            )
-        )
-        prose.append(text[position : opening.start()])
-        prose.append("\n" * text.count("\n", opening.start(), next_position))
-        position = next_position
-    return blocks, "".join([*prose, text[position:]])
-
-
-def run_python_blocks(blocks, name):
-    """Run the Python blocks in one namespace; fail with document and line."""
-    # A module of its own, called like a script's, so that classes defined in it can be pickled.
-    module = ModuleType("__main__")
-    module.__file__ = name
-    before = sys.modules["__main__"]
-    sys.modules["__main__"] = module
-    try:
-        for block in blocks:
-            if block.language != "python":
-                continue
-            try:
-                # Lines are counted as in the document, in tracebacks too.
-                source = "\n" * (block.line - 1) + block.code
-                exec(compile(source, name, "exec"), module.__dict__)
-            except Exception as error:
-                pytest.fail(f"{name}:{failing_line(error, name, block)}: {error!r}")
-    finally:
-        sys.modules["__main__"] = before
-
-
-def failing_line(error, name, block):
-    """Return the last line of the document that the error passed through."""
-    if isinstance(error, SyntaxError) and error.filename == name:
-        return error.lineno
-    lines, traceback = [block.line], error.__traceback__
-    while traceback:
-        if traceback.tb_frame.f_code.co_filename == name:
-            lines.append(traceback.tb_lineno)
-        traceback = traceback.tb_next
-    return lines[-1]
 
 
 def relative_links(text):
@@ -198,7 +134,7 @@ def test_blocks_are_found_and_run_in_order(empty_folder):
 )
 def test_a_failing_block_is_named_by_document_and_line(code, message):
     blocks, _ = split_document(SAMPLE.replace("CODE", code))
-    with pytest.raises(pytest.fail.Exception, match=message):
+    with pytest.raises(AssertionError, match=message):
         run_python_blocks(blocks, "sample.md")
 
 

@@ -146,7 +146,7 @@ class Curvature:
         The logits of a row of V belong together if they are coupled; r is then up to L times as
         large.
         """
-        rows = self.system.reduction()
+        rows, _ = self.system.reduction()
         if self.n_logits is None:
             return rows
         return np.moveaxis(rows.reshape(*rows.shape[:-1], self.n_logits, -1), -2, -4)

@@ -10,7 +10,7 @@ a task of one or two rows, that is enough to compute their features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -155,34 +155,38 @@ class Heads:
         starts = np.concatenate([[0], np.cumsum(kept)])
         shift = np.zeros((n_tasks + 1, *self.factor.shape[:2], n_columns))  # the last: the prior
         directions = np.empty((starts[-1], *self.factor.shape[:2], n_columns))
+        along = np.empty(directions.shape[:-1]) if self.likelihood is None else None
         if n_tasks == 1 and len(tasks.X):  # the common case, without the bookkeeping of many
-            mean, rows = self._condition(tasks.X, tasks.y.T, tasks.weight, (1, len(tasks.X)))
+            mean, rows, c = self._condition(tasks.X, tasks.y.T, tasks.weight, (1, len(tasks.X)))
             shift[0], directions[...] = mean[:, :, 0], np.moveaxis(rows[:, :, 0], 2, 0)
-            return self._posterior(shift, directions, starts)
-        filled = np.flatnonzero(tasks.sizes)
-        for chosen, offsets, mask in padded_chunks(tasks.sizes[filled]):
-            chosen = filled[chosen]
+            if along is not None:
+                along[...] = c[:, :, 0].transpose(2, 0, 1)
+            return self._posterior(shift, directions, starts, along)
+        for chosen, offsets, mask in _chunks(tasks.sizes, n_columns):
             place = (tasks.starts[chosen][:, None] + offsets).ravel()
             weight = tasks.weight[place] * mask.ravel()
-            mean, rows = self._condition(tasks.X[place], tasks.y[place].T, weight, mask.shape)
+            mean, rows, c = self._condition(tasks.X[place], tasks.y[place].T, weight, mask.shape)
             shift[chosen] = np.moveaxis(mean, 2, 0)
             # Padding leaves rows of zeros, which come first: their lengths ascend.
             n_kept, n_rows = kept[chosen], rows.shape[-2]
             real = np.arange(n_rows) >= n_rows - n_kept[:, None]
             first = starts[chosen][:, None] - (n_rows - n_kept[:, None])
-            directions[(first + np.arange(n_rows))[real]] = np.moveaxis(rows, (2, 3), (0, 1))[real]
-        return self._posterior(shift, directions, starts)
+            place = (first + np.arange(n_rows))[real]
+            directions[place] = np.moveaxis(rows, (2, 3), (0, 1))[real]
+            if along is not None:
+                along[place] = np.moveaxis(c, (2, 3), (0, 1))[real]
+        return self._posterior(shift, directions, starts, along)
 
     def _posterior(
-        self, shift: np.ndarray, directions: np.ndarray, starts: np.ndarray
+        self, shift: np.ndarray, directions: np.ndarray, starts: np.ndarray, along: Any
     ) -> Posterior:
         coefficients = self.omega + (self.factor @ shift[..., None])[..., 0]
-        return Posterior(self, coefficients, directions, starts)
+        return Posterior(self, coefficients, directions, starts, along)
 
     def _condition(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, shape: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return posterior means of u, (M, m, t, P), and rows of V, (M, m, t, r, P).
+    ) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Return means of u, (M, m, t, P), rows of V, (M, m, t, r, P), and u along these.
 
         Parameters
         ----------
@@ -199,12 +203,12 @@ class Heads:
             glm = GLM(self.likelihood, design, offset, y.reshape(-1, *shape), weight)
             if self.is_certain:
                 u = solve(glm).u
-                return u, np.empty((*u.shape[:-1], 0, u.shape[-1]))
+                return u, np.empty((*u.shape[:-1], 0, u.shape[-1])), None
             found, _ = gaussian_posterior(glm, tol=TOL)
-            return found.u, found.curvature.reduction()
+            return found.u, found.curvature.reduction(), None
         target = (y - mean).reshape(design.shape[:-1])
         system = LeastSquares.factorize(design, target, weight / self.noise[..., None, None])
-        return system.u, system.reduction()
+        return system.u, *system.reduction()
 
     @property
     def is_certain(self) -> bool:
@@ -215,6 +219,20 @@ class Heads:
     def is_coupled(self) -> bool:
         """Whether the outputs are logits of one variable."""
         return self.likelihood is not None and self.likelihood.is_coupled
+
+
+def _chunks(
+    sizes: np.ndarray, n_columns: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield tasks that have rows, as `padded_chunks` does.
+
+    Tasks of fewer rows than columns keep to themselves: padded to more, they could not tell their
+    directions from those that rounding leaves.
+    """
+    few = sizes < n_columns
+    for filled in (np.flatnonzero((sizes > 0) & few), np.flatnonzero((sizes > 0) & ~few)):
+        for chosen, offsets, mask in padded_chunks(sizes[filled]):
+            yield filled[chosen], offsets, mask
 
 
 @dataclass(frozen=True)
@@ -230,12 +248,30 @@ class Posterior:
         The rows of V of all tasks.
     starts : ndarray of shape (n_tasks + 2,)
         The rows of task t are ``starts[t]:starts[t + 1]``; the last task, the prior, has none.
+    along : ndarray of shape (n_rows, M, m) or None
+        Where V has principal directions, and y is numbers: the posterior mean of u is the sum of
+        the rows of V times these.
     """
 
     heads: Heads
     coefficients: np.ndarray
     directions: np.ndarray
     starts: np.ndarray
+    along: np.ndarray | None = None
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks, the prior not counted."""
+        return len(self.coefficients) - 1
+
+    def subset(self, tasks: np.ndarray) -> Posterior:
+        """Return copies of what is known of some tasks, in the given order."""
+        tasks = np.append(tasks, self.n_tasks).astype(np.intp)
+        sizes = np.diff(self.starts)[tasks]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.arange(starts[-1]) + np.repeat(self.starts[tasks] - starts[:-1], sizes)
+        along = None if self.along is None else self.along[rows]
+        return Posterior(self.heads, self.coefficients[tasks], self.directions[rows], starts, along)
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool = True

@@ -60,6 +60,9 @@ class LeastSquares:
         The minimiser (a stationary point, if H is indefinite).
     form : {"dual", "primal", "indefinite"}
         Which of these.
+    whitened : array of shape (..., n_rows) or None
+        In the dual, the weighted targets by the inverse of C: u is the sum of the rows of V times
+        these.
     """
 
     design: Array
@@ -68,6 +71,7 @@ class LeastSquares:
     root: Array
     u: Array
     form: str
+    whitened: Array = None
 
     @classmethod
     def factorize(cls, design: Array, target: Array, precision: Array) -> LeastSquares:
@@ -86,8 +90,9 @@ class LeastSquares:
         if n_rows < n_columns:
             eye = identity_like(design, n_rows)
             rows = whiten(eye + b @ b.mT, xp.concatenate([b, r], axis=-1))
-            root = rows[..., :-1]
-            return cls(design, target, precision, root, (root.mT @ rows[..., -1:])[..., 0], "dual")
+            root, whitened = rows[..., :-1], rows[..., -1]
+            u = (root.mT @ rows[..., -1:])[..., 0]
+            return cls(design, target, precision, root, u, "dual", whitened)
         eye = identity_like(design, n_columns)
         root = whiten(eye + b.mT @ b, xp.broadcast_to(eye, (*b.shape[:-2], *eye.shape)))
         u = (root.mT @ (root @ (b.mT @ r)))[..., 0]
@@ -110,18 +115,28 @@ class LeastSquares:
             return (rows @ self.root.mT) @ self.root
         return rows @ self.root
 
-    def reduction(self) -> np.ndarray:
-        """Return rows V with H^-1 = I - V'V, in principal directions, the shortest first.
+    def reduction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows V with H^-1 = I - V'V, in principal directions, and c with u = V'c.
 
         Returns
         -------
-        ndarray of shape (..., min(n_rows, n_columns), n_columns)
+        rows : ndarray of shape (..., min(n_rows, n_columns), n_columns)
+            The shortest first.
+        along : ndarray of shape (..., min(n_rows, n_columns))
         """
         root = self.root
         if self.form == "dual":
-            return np.linalg.eigh(root @ root.mT)[1].mT @ root
+            gram = root @ root.mT
+            # Rows of zeros come before those that are zero but for rounding.
+            squares = gram.reshape(*gram.shape[:-2], -1)[..., :: gram.shape[-1] + 1]
+            squares -= squares == 0
+            vectors = np.linalg.eigh(gram)[1].mT
+            return vectors @ root, (vectors @ self.whitened[..., None])[..., 0]
         values, vectors = np.linalg.eigh(np.eye(root.shape[-1]) - root.mT @ root)
-        return np.sqrt(np.clip(values, 0.0, 1.0))[..., None] * vectors.mT
+        # What is shorter is rounding; but u may be there, by the root of it.
+        lengths = np.sqrt(np.clip(values, np.finfo(float).eps, 1.0))
+        along = (vectors.mT @ self.u[..., None])[..., 0] / lengths
+        return lengths[..., None] * vectors.mT, along
 
     def gradient(self, u: Array) -> Array:
         """Return the gradient of the objective at ``u``, zero at the solution."""

@@ -108,6 +108,18 @@ class NetworkPosterior:
     n_rows: np.ndarray
     statistics: np.ndarray
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks, the prior not counted."""
+        return len(self.phi) - 1
+
+    def subset(self, tasks: np.ndarray) -> NetworkPosterior:
+        """Return copies of what is known of some tasks, in the given order."""
+        tasks = np.append(tasks, self.n_tasks).astype(np.intp)
+        return replace(
+            self, phi=self.phi[tasks], n_rows=self.n_rows[tasks], statistics=self.statistics[tasks]
+        )
+
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool = True
     ) -> tuple[np.ndarray, Any]:

@@ -133,6 +133,34 @@ def test_known_and_unseen_rows_have_intervals_of_their_own():
     assert_allclose(found, np.array([1, 2, 1])[None, :, None] * gaussian, atol=1e-12)
 
 
+# --- without
+
+
+def test_tasks_leave_and_the_others_keep_their_bits():
+    adapted = fitted()
+    left, classes = adapted.without(np.array([3, 0]))
+    assert classes == slice(None)
+    assert left.n_tasks == 10
+    assert not left.is_prior
+    assert_array_equal(left.groups.labels, np.delete(np.arange(12), [0, 3]))
+    codes = left.codes(GROUPS, len(GROUPS))
+    rows = codes >= 0
+    found = left.predict(X[rows], codes[rows], variance=True)
+    assert_array_equal(found, adapted.predict(X[rows], GROUPS[rows], variance=True))
+    # Once each, however many mixtures hold it.
+    assert all(any(p is part for part in left.posteriors.values()) for p, _ in left.known.parts)
+
+
+def test_where_no_task_is_left_there_is_the_prior():
+    left, _ = fitted().without(np.arange(12))
+    assert left.is_prior
+    assert left.groups is None
+    codes = np.full(len(X), -1)
+    found = left.predict(X, codes, variance=True)
+    assert_array_equal(found, fitted().predict(X, codes, variance=True))
+    assert fitted(groups=None).without(np.array([0]))[0].is_prior
+
+
 # --- as_output
 
 

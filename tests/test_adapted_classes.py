@@ -97,3 +97,26 @@ def test_an_offset_is_added_to_the_logits_of_its_class():
         moved, _ = dataclasses.replace(task, offset=offset).predict(X, at)
         odds = plain * np.exp(offset)[:, None]
         assert_allclose(moved, odds / odds.sum(0), rtol=1e-9)
+
+
+# --- without
+
+
+def test_tasks_leave_with_their_classes():
+    before = adapted(5, offset=np.arange(5.0))
+    left, classes = before.without(np.array([1, 3]))
+    assert_array_equal(classes, np.unique(np.concatenate([before.labels[0], before.labels[2]])))
+    assert (left.n_tasks, left.n_classes) == (3, len(classes))
+    assert_array_equal(left.groups.labels, ["u", "w", "y"])
+    assert_array_equal(left.offset, classes)
+    codes = np.repeat([0, 2], 5)
+    expected, _ = before.predict(X[:10], codes)
+    found, _ = left.predict(X[:10], np.repeat([0, 1], 5))
+    assert_array_equal(found, expected[classes])
+
+
+def test_where_no_class_is_left_nothing_is():
+    left, classes = adapted().without(np.array([0, 1]))
+    assert left is None
+    assert len(classes) == 0
+    assert single().without(np.array([0]))[0] is None

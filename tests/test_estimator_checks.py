@@ -18,10 +18,13 @@ class MetaFitted:
     """Learns, before its first fit, from data made up to look like those it is given."""
 
     def fit(self, X, y, groups=None, sample_weight=None):
+        self.meta_fit_once(X, y)
+        return super().fit(X, y, groups=groups, sample_weight=sample_weight)
+
+    def meta_fit_once(self, X, y):
         width, outputs = np.asarray(X).shape, np.asarray(y).shape
         if not hasattr(self, "_meta") and len(width) == 2 and width[1] > 0 and len(outputs) > 0:
             self.meta_fit(*self.made_up(width[1], y, getattr(X, "columns", None)))
-        return super().fit(X, y, groups=groups, sample_weight=sample_weight)
 
 
 class MetaFittedRegressor(MetaFitted, CMLRegressor):
@@ -41,6 +44,14 @@ class MetaFittedRegressor(MetaFitted, CMLRegressor):
                 y += 0.1 * rng.normal(size=y.shape)
             arguments += [X, y, groups, None]
         return arguments[:-1]
+
+
+class UpdatedRegressor(MetaFittedRegressor):
+    """Takes rows by and by from the start, for the checks of what does."""
+
+    def partial_fit(self, X, y, groups=None, sample_weight=None):
+        self.meta_fit_once(X, y)
+        return super().partial_fit(X, y, groups=groups, sample_weight=sample_weight)
 
 
 class UnjudgedRegressor(MetaFittedRegressor):
@@ -92,7 +103,7 @@ ESTIMATORS = {
     "Poisson regression": CMLRegressor(loss="poisson"),
     "logistic regression": CMLClassifier(),
     "logistic regression without standardising": CMLClassifier(standardize=False),
-    "meta-fitted": MetaFittedRegressor(**quick().get_params()),
+    "meta-fitted": UpdatedRegressor(**quick().get_params()),
     "meta-fitted to counts": MetaFittedRegressor(**quick(loss="poisson").get_params()),
     "meta-fitted to shared classes": SharedClasses(
         **quick_classifier(early_stopping=False).get_params()

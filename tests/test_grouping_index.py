@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skcml.grouping import GroupIndex, encode_groups, rows_by_group
+from skcml.grouping._labels import as_objects
 
 patient = settings(deadline=None)  # the machine may be busy
 
@@ -260,3 +261,30 @@ def test_looking_up_one_row_among_many_texts_does_not_go_through_all_of_them():
     groups = [f"patient {i}" for i in range(100_000)]
     _, index = encode_groups(groups, len(groups))
     assert best_seconds(lambda: index.lookup(groups[:1], 1)) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("known", "more"),
+    [
+        ([3, 8], [5, 1]),
+        (["b", "d"], ["a", "c"]),
+        ([1, 2], [1.5]),
+        (np.array([1, 2], dtype=np.uint8), [2**62, -(2**62)]),
+        ([2**60, 2**60 + 1], [0.5]),
+        ([dt.date(2020, 1, 2)], [np.datetime64("2020-01-01T12:00")]),
+        ([("a", 2)], [("a", 1), "b"]),
+        (["one"], [1]),
+    ],
+)
+def test_an_index_that_is_joined_is_that_of_all_labels(known, more):
+    _, index = encode_groups(known, len(known))
+    labels = index.labels.copy()
+    _, others = encode_groups(more, len(more))
+    joined, codes = index.joined_by(others.labels)
+    expected = encode_groups(
+        [*as_objects(labels), *as_objects(others.labels)], len(labels) + len(more)
+    )[1]
+    assert as_objects(joined.labels) == as_objects(expected.labels)
+    np.testing.assert_array_equal(codes, joined.lookup(labels, len(labels)))
+    np.testing.assert_array_equal(index.labels, labels)
+    np.testing.assert_array_equal(joined.lookup(more, len(more)) >= 0, True)

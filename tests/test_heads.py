@@ -597,3 +597,45 @@ def test_heads_that_do_not_integrate_are_certain(kind):
 def test_gaussian_heads_are_never_certain():
     _, _, heads = heads_of()
     assert not dataclasses.replace(heads, integrates=False).is_certain
+
+
+# --- some of the tasks
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_a_subset_is_the_same_tasks_bit_for_bit(n_outputs):
+    _, _, heads = heads_of((7,), 2, n_outputs)
+    posterior = heads.adapt(tasks_of(n_outputs))
+    assert posterior.n_tasks == N_TASKS
+    chosen = np.array([8, 2, 1, 10])
+    subset = posterior.subset(chosen)
+    assert subset.n_tasks == 4
+    X, codes = queries(n_tasks=4)
+    of_all = np.append(chosen, -1)[codes]
+    for some, every in zip(subset.predict(X, codes), posterior.predict(X, of_all), strict=True):
+        assert_array_equal(some, every)
+    for t, task in enumerate(chosen):
+        assert_array_equal(directions_of(subset, t), directions_of(posterior, task))
+    assert not any(
+        np.shares_memory(a, b)
+        for a, b in zip(
+            (subset.coefficients, subset.directions, subset.along),
+            (posterior.coefficients, posterior.directions, posterior.along),
+            strict=True,
+        )
+    )
+    assert posterior.subset(chosen[:0]).n_tasks == 0
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_coordinates_along_the_directions_are_those_of_the_mean(hidden, kind):
+    _, _, heads = heads_of(hidden, 2, 2, kind)
+    for sizes in (SIZES, (5,), (40,)):
+        tasks = tasks_of(2, sizes)
+        posterior = heads.adapt(tasks)
+        for t in range(tasks.n_tasks):
+            along = posterior.along[posterior.starts[t] : posterior.starts[t + 1]]
+            u = (directions_of(posterior, t).mT @ np.moveaxis(along, 0, 2)[..., None])[..., 0]
+            found = heads.omega + (heads.factor @ u[..., None])[..., 0]
+            assert_allclose(found, posterior.coefficients[t], rtol=1e-10, atol=1e-12)

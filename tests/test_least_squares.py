@@ -171,13 +171,48 @@ def test_a_gram_matrix_is_as_good_as_its_rows():
     assert system.form == "primal"
     directions = np.random.default_rng(9).normal(size=(2, 3, 5, 4))
     assert_allclose(system.solve_h(directions), rows.solve_h(directions), rtol=1e-10, atol=1e-12)
-    v, w = system.reduction(), rows.reduction()
+    v, w = system.reduction()[0], rows.reduction()[0]
     assert_allclose(v.mT @ v, w.mT @ w, atol=1e-10)
     assert_allclose(np.eye(4) - v.mT @ v, np.linalg.inv(np.eye(4) + gram), atol=1e-10)
     assert_array_equal(system.u, np.zeros((2, 3, 4)))
     theirs = LeastSquares.from_gram(torch.tensor(gram))
     found = theirs.solve_h(torch.tensor(directions))
     assert_allclose(found.numpy(), system.solve_h(directions), rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
+def test_principal_directions_hold_covariance_and_minimiser(seed, n_rows, n_columns):
+    design, target, precision = random_system(seed, n_rows, n_columns)
+    system = LeastSquares.factorize(design, target, precision)
+    v, c = system.reduction()
+    assert v.shape == (2, 3, min(n_rows, n_columns), n_columns)
+    assert_allclose(
+        np.eye(n_columns) - v.mT @ v, np.linalg.inv(hessian(design, precision)), atol=1e-12
+    )
+    gram = v @ v.mT
+    lengths = np.diagonal(gram, axis1=-2, axis2=-1)
+    assert_allclose(gram, lengths[..., None] * np.eye(v.shape[-2]), atol=1e-14)
+    assert (np.diff(lengths) > -1e-14).all()
+    assert_allclose((v.mT @ c[..., None])[..., 0], system.u, atol=1e-12)
+
+
+def test_directions_of_padding_come_first_and_take_nothing_along():
+    # A row that repeats another leaves a direction that is zero but for rounding.
+    design, target, precision = random_system(3, 3, 8, batch=(1, 1))
+    design[..., 2, :] = design[..., 1, :]
+    alone = LeastSquares.factorize(design, target, precision)
+    padded = LeastSquares.factorize(
+        np.pad(design, [(0, 0), (0, 0), (0, 3), (0, 0)]),
+        np.pad(target, [(0, 0), (0, 0), (0, 3)], constant_values=5.0),
+        np.pad(precision, [(0, 0), (0, 0), (0, 3)]),
+    )
+    (v, c), (w, d) = alone.reduction(), padded.reduction()
+    assert (w[..., :3, :] == 0).all()
+    w, d = w[..., 3:, :], d[..., 3:]
+    assert_allclose(w.mT @ w, v.mT @ v, atol=1e-14)
+    assert_allclose(abs(d), abs(c), atol=1e-14)
+    assert abs(d[..., 0]).min() > 0.01  # how the two rows differ
 
 
 def test_a_gram_matrix_of_nothing_leaves_the_prior():

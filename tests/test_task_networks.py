@@ -181,3 +181,18 @@ def test_arrays_are_copies_stacked_over_networks(stack):
         assert_array_equal(array, [member[name] for member in stack.members])
         array[...] = np.nan
     assert all(np.isfinite(member.vector).all() for member in stack.members)
+
+
+def test_a_subset_is_the_same_tasks_bit_for_bit(stack):
+    found = stack.adapt(rows_of(SIZES))
+    assert found.n_tasks == len(SIZES)
+    chosen = np.array([4, 1, 0])
+    subset = found.subset(chosen)
+    assert subset.n_tasks == 3
+    x = rows_of((8,), seed=1).X
+    codes = np.array([0, 1, 2, -1, 2, 2, 0, 1])
+    some = subset.predict(x, codes)
+    every = found.predict(x, np.append(chosen, -1)[codes])
+    for ours, theirs in zip(some, every, strict=True):
+        assert_array_equal(ours, theirs)
+    assert found.subset(chosen[:0]).n_tasks == 0

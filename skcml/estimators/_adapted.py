@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Blend:
 
     Attributes
     ----------
-    parts : sequence of (Posterior or NetworkPosterior, ndarray of shape (n_outputs,))
+    parts : sequence of (Posterior or the like, ndarray of shape (n_outputs,))
         Posteriors, and the share that each of their heads has; all shares of an output add up to
         one.
     shape : IntervalShape
@@ -47,9 +47,13 @@ class Blend:
         Of counts, the share that is kept of what their variance is more than their mean.
     """
 
-    parts: Sequence[tuple[Posterior | NetworkPosterior, np.ndarray]]
+    parts: Sequence[tuple[Any, np.ndarray]]
     shape: IntervalShape
     doubt: float = 1.0
+
+    def with_posteriors(self, new: Mapping[int, Any]) -> Blend:
+        """Return the same mixture of other posteriors, found by the `id` of those it has."""
+        return replace(self, parts=[(new[id(part)], share) for part, share in self.parts])
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool
@@ -82,8 +86,9 @@ class Adapted:
     ----------
     known, unseen : Blend
         For rows of tasks that were adapted to, and for others.
-    linear : Posterior
-        Of the linear model, whose coefficients have names.
+    posteriors : dict of str to Posterior, or what has its methods
+        By the names of members. Those that speak for unseen groups only have no task but the prior;
+        "mixed_model" is the linear model, whose coefficients have names.
     scaling : Scaling
     variance_scale : ndarray of shape (n_outputs,)
         Multiplies every variance.
@@ -94,23 +99,61 @@ class Adapted:
     is_prior : bool
         Whether no task has been adapted to.
     targets : Targets
+    prior_strength : float
+        Factor on the learned prior precision.
     """
 
     known: Blend
     unseen: Blend
-    linear: Posterior
+    posteriors: Mapping[str, Any]
     scaling: Scaling
     variance_scale: np.ndarray
     groups: GroupIndex | None
     seen: np.ndarray
     is_prior: bool
     targets: Targets
+    prior_strength: float
+
+    @property
+    def linear(self) -> Posterior:
+        """The posterior of the linear model."""
+        posterior: Posterior = self.posteriors["mixed_model"]
+        return posterior
 
     @property
     def are_counts(self) -> bool:
         """Whether outputs are counts, whatever the estimator's parameters say by now."""
         likelihood = self.linear.heads.likelihood
         return likelihood is not None and likelihood.has_exposure
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks have been adapted to."""
+        return len(self.seen)
+
+    def for_rows(self, groups: Any, n_samples: int) -> tuple[Self, np.ndarray]:
+        """Return what predicts rows of these groups, and the task of each."""
+        return self, self.codes(groups, n_samples)
+
+    def without(self, codes: np.ndarray) -> tuple[Adapted, slice]:
+        """Return this without some tasks, of which no number is left, and that classes stay."""
+        kept = np.delete(np.arange(self.n_tasks), codes)
+        # Those for unseen groups have no tasks.
+        new = {name: p.subset(kept) if p.n_tasks else p for name, p in self.posteriors.items()}
+        by_id = {id(old): new[name] for name, old in self.posteriors.items()}
+        groups = None
+        if self.groups is not None and len(kept):
+            groups = GroupIndex(self.groups.labels[kept])
+        left = replace(
+            self,
+            known=self.known.with_posteriors(by_id),
+            unseen=self.unseen.with_posteriors(by_id),
+            posteriors=new,
+            groups=groups,
+            seen=self.seen[kept],
+            is_prior=not len(kept),
+        )
+        return left, slice(None)
 
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row: -1, the prior, for groups never seen."""

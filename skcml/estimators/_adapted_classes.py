@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -38,6 +38,32 @@ class AdaptedClasses:
     n_classes: int
     groups: GroupIndex | None
     offset: np.ndarray | None = None
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks have been adapted to."""
+        return len(self.weights)
+
+    def for_rows(self, groups: Any, n_samples: int) -> tuple[Self, np.ndarray]:
+        """Return what predicts rows of these groups, and the task of each."""
+        return self, self.codes(groups, n_samples)
+
+    def without(self, codes: np.ndarray) -> tuple[AdaptedClasses | None, np.ndarray]:
+        """Return this without some tasks, if one is left, and which classes it still has."""
+        tasks = np.delete(np.arange(self.n_tasks), codes)
+        kept = tasks.tolist()
+        if self.groups is None or not any(len(self.labels[task]) for task in kept):
+            return None, tasks[:0]
+        classes = np.unique(np.concatenate([self.labels[task] for task in kept]))
+        left = replace(
+            self,
+            weights=[self.weights[task] for task in kept],
+            labels=[np.searchsorted(classes, self.labels[task]) for task in kept],
+            n_classes=len(classes),
+            groups=GroupIndex(self.groups.labels[tasks]),
+            offset=None if self.offset is None else self.offset[classes],
+        )
+        return left, classes
 
     def codes(self, groups: Any, n_samples: int) -> np.ndarray:
         """Return the task of each row."""

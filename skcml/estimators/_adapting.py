@@ -21,16 +21,31 @@ from skcml.selection.mixture import IntervalShape, Mixture
 from skcml.selection.ridge import ridge_heads
 
 
-class AdaptedTasks(Protocol):
-    """What `fit` leaves behind."""
-
-    def codes(self, groups: Any, n_samples: int) -> np.ndarray:
-        """Return the task of each row."""
+class PredictingTasks(Protocol):
+    """What predicts rows of tasks."""
 
     def predict(
         self, X: np.ndarray, codes: np.ndarray, *, variance: bool
     ) -> tuple[np.ndarray, Any]:
         """Return mean and, if wanted, variance of shape (n_outputs, n_rows)."""
+
+
+class AdaptedTasks(Protocol):
+    """What `fit` leaves behind."""
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks have been adapted to."""
+
+    @property
+    def groups(self) -> GroupIndex | None:
+        """Their groups; None for a single task."""
+
+    def for_rows(self, groups: Any, n_samples: int) -> tuple[PredictingTasks, np.ndarray]:
+        """Return what predicts rows of these groups, and the task of each."""
+
+    def without(self, codes: np.ndarray) -> tuple[AdaptedTasks | None, Any]:
+        """Return this without some tasks, if anything is left, and which classes it still has."""
 
 
 def scaling_of(rows: Rows, likelihood: Likelihood | None, *, standardize: bool) -> Scaling:
@@ -89,9 +104,29 @@ def adapt_learned(
     posteriors = {}
     for name, heads in learned.members.items():
         heads = heads.with_precision(prior_strength)
-        # Of a member that speaks for unseen groups only, the prior is enough.
-        is_needed = name == "mixed_model" or learned.known.share(name).any()
-        posteriors[name] = heads.adapt(tasks) if is_needed else heads.prior
+        posteriors[name] = heads.adapt(tasks) if learned.speaks_of_known(name) else heads.prior
+    return mixed(
+        learned,
+        scaling,
+        posteriors,
+        groups,
+        seen=tasks.sizes > 0,
+        prior_strength=prior_strength,
+        targets=targets,
+    )
+
+
+def mixed(
+    learned: Learned,
+    scaling: Scaling,
+    posteriors: dict[str, Any],
+    groups: GroupIndex | None,
+    *,
+    seen: np.ndarray,
+    prior_strength: float,
+    targets: Targets,
+) -> Adapted:
+    """Mix the members' posteriors of the same tasks."""
 
     def blend(mixture: Mixture) -> Blend:
         return Blend(
@@ -107,13 +142,14 @@ def adapt_learned(
     return Adapted(
         known=blend(learned.known),
         unseen=blend(learned.unseen),
-        linear=posteriors["mixed_model"],
+        posteriors=posteriors,
         scaling=scaling,
         variance_scale=np.ones(len(scaling.y_mean)),
         groups=groups,
-        seen=tasks.sizes > 0,
-        is_prior=tasks.n_tasks == 0,
+        seen=seen,
+        is_prior=not len(seen),
         targets=targets,
+        prior_strength=prior_strength,
     )
 
 
@@ -143,13 +179,14 @@ def adapt_ridge(
     return Adapted(
         known=ridge,
         unseen=unseen,
-        linear=posterior,
+        posteriors={"mixed_model": posterior},
         scaling=scaling,
         variance_scale=noise,
         groups=groups,
         seen=tasks.sizes > 0,
         is_prior=False,
         targets=targets,
+        prior_strength=prior_strength,
     )
 
 

@@ -20,6 +20,7 @@ from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
 from skcml.estimators._meta_options import RULES, learn_options
 from skcml.estimators._meta_state import MetaState, check_params, warn_of_unused_params
+from skcml.estimators._partial_fit import PartialFitMixin
 from skcml.estimators._progress import hook_data
 from skcml.estimators._saving import SavingMixin
 from skcml.estimators._summaries import SummariesMixin
@@ -32,6 +33,7 @@ from skcml.solvers.choice import CHOICES
 
 class BaseCML(
     SavingMixin,
+    PartialFitMixin,
     SummariesMixin,
     BodyParamsMixin,
     DiagramMixin,
@@ -254,11 +256,12 @@ class BaseCML(
         reset: bool = False,
         known: Targets | None = None,
         suffix: str = "",
+        all_may_be_zero: bool = False,
     ) -> Rows:
         """Read rows, with outputs as those that were learned from, if they are known."""
         X = flat_rows(self, X, reset=reset, name=f"X{suffix}")
         X, groups = read_features(self, X, groups, reset=reset, name=f"X{suffix}")
-        weight = read_weights(sample_weight, X)
+        weight = read_weights(sample_weight, X, all_may_be_zero=all_may_be_zero)
         y, targets = self._read_targets(y, len(X), weight, known, suffix)
         return Rows(X, y, weight, groups, targets)
 
@@ -282,11 +285,12 @@ class BaseCML(
         """Return the kind of outputs."""
 
     def _read_rows(self, X: Any, groups: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Return what has been adapted, and the rows to predict with their tasks' codes."""
+        """Return what predicts these rows, and the rows with their tasks' codes."""
         self._check_readable()
         X = flat_rows(self, X, reset=False, name="X")
         X, groups = read_features(self, X, groups, reset=False)
-        return self._adapted, X, self._adapted.codes(groups, len(X))
+        adapted, codes = self._adapted.for_rows(groups, len(X))
+        return adapted, X, codes
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_adapted")

@@ -42,13 +42,13 @@ def agreed_groups(groups: Any, column: Any, group_column: str | int, table: str)
         row = int(differs.argmax())
         raise ValueError(
             f"{name} and group_column={group_column!r} disagree: row {row} has "
-            f"{_shown(index.labels[codes[row]])} in {name} and "
-            f"{_shown(column_index.labels[column_codes[row]])} in that column of {table}. Leave "
+            f"{shown(index.labels[codes[row]])} in {name} and "
+            f"{shown(column_index.labels[column_codes[row]])} in that column of {table}. Leave "
             f"{name} out, or set group_column=None and leave the column out of {table}."
         )
     return column
 
 
-def _shown(label: Any) -> str:
+def shown(label: Any) -> str:
     """Return a label as users know it, and not too long."""
     return str(label if isinstance(label, np.generic) else repr(label))[:60]

@@ -256,13 +256,17 @@ def the_only_column(y: np.ndarray, name: str) -> np.ndarray:
     return y
 
 
-def read_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+def read_weights(
+    sample_weight: Any, X: np.ndarray, *, all_may_be_zero: bool = False
+) -> np.ndarray | None:
     """Return non-negative weights of shape (n_samples,), or None for equal ones."""
     if sample_weight is None:
         return None
     refuse_dates(sample_weight, "sample_weight")
     with naming("sample_weight", sample_weight):
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, allow_all_zero_weights=all_may_be_zero
+        )
     if (weight < 0).any():
         raise ValueError(
             f"Negative values in sample_weight, the least of them {weight.min():.4g}: a weight "

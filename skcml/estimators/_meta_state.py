@@ -20,6 +20,7 @@ from skcml.estimators._adapting import AdaptedTasks, adapt_learned, task_rows
 from skcml.estimators._body_params import body_params
 from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._scaling import Scaling
+from skcml.estimators._updated import Updated
 from skcml.estimators._warnings import warn
 from skcml.selection import Learned
 
@@ -58,6 +59,13 @@ class MetaState(Protocol):
 
     def adapt(self, rows: Rows, prior_strength: float) -> AdaptedTasks:
         """Adapt to rows of one task, or of many."""
+
+    @property
+    def needs_rows_at_once(self) -> str:
+        """Why a task's rows must come in a single call, as a clause; empty if they need not."""
+
+    def update(self, before: Any, rows: Rows, prior_strength: float) -> AdaptedTasks:
+        """Adapt to more rows, of known tasks or new ones."""
 
     def summary(self) -> Bunch:
         """Return what was learned, in words that a reader of mixed models knows."""
@@ -132,6 +140,31 @@ class GroupsState:
             prior_strength=prior_strength,
             targets=rows.targets,
         )
+
+    @property
+    def needs_rows_at_once(self) -> str:
+        """See `MetaState`."""
+        if self.params["model"] != "head":
+            return f"model={self.params['model']!r} searches for the parameters of a group anew"
+        if self.learned.members["mixed_model"].likelihood is None:
+            return ""
+        what = "counts" if self.targets.classes is None else "classes"
+        return f"the posterior of {what} is found by a search over all rows of a group"
+
+    def update(self, before: Any, rows: Rows, prior_strength: float) -> Updated:
+        """See `MetaState`."""
+        tasks, index = task_rows(rows, self.scaling)
+        if before.n_tasks and (index is None) != (before.groups is None):
+            raise ValueError(
+                "The rows so far came without groups, as a single task, and these have groups: "
+                "leave groups out, or call forget() first to begin anew."
+                if before.groups is None
+                else "The rows so far came with groups, and these have none: pass groups=, or keep "
+                "the groups in a column of X and name it as group_column; or call forget() first "
+                "to begin anew."
+            )
+        updated = Updated.start(self.learned, before) if isinstance(before, Adapted) else before
+        return updated.with_rows(tasks, index, prior_strength, rows.targets)
 
     def summary(self) -> Bunch:
         """See `MetaState`: mean, spread and correlation of linear coefficients, and the noise."""

@@ -103,6 +103,7 @@ class PoolState:
     n_classes: int
     n_rows: int
     targets: None = None
+    needs_rows_at_once: str = "exchangeable classes are found by a search over all their rows"
 
     def attributes(self) -> dict[str, Any]:
         """See `MetaState`; there is nothing to predict before `fit` has brought classes."""
@@ -139,6 +140,10 @@ class PoolState:
         weights = adapt_tasks(self.learned, pool, n_tasks, prior_strength)
         labels = [label[pool.group == task] for task in range(n_tasks)]
         return AdaptedClasses(self.learned, weights, labels, len(_labels(rows)), index, offset)
+
+    def update(self, before: Any, rows: Rows, prior_strength: float) -> AdaptedClasses:
+        """See `MetaState`; `needs_rows_at_once` says why it is not called."""
+        raise NotImplementedError(self.needs_rows_at_once)
 
     def summary(self) -> Bunch:
         """See `MetaState`."""

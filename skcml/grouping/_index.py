@@ -168,6 +168,37 @@ class GroupIndex:
             self._refuse_other_kind(values, name)
         return codes
 
+    def joined_by(self, labels: npt.NDArray[Any]) -> tuple[GroupIndex, Codes]:
+        """Return the index of these labels and of more, and the new codes of these.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n_more,)
+            From another index.
+
+        Returns
+        -------
+        index : GroupIndex
+            As if all had been encoded at once.
+        codes : ndarray of shape (n_groups,), dtype intp
+            The code of label ``i`` of this index in the other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skcml.grouping import GroupIndex
+        >>> index, codes = GroupIndex(np.array([3, 8])).joined_by(np.array([5]))
+        >>> index.labels, codes
+        (array([3, 5, 8]), array([0, 2]))
+        """
+        both: Labels
+        if self.labels.dtype == labels.dtype:
+            both = np.concatenate([self.labels, labels])
+        else:  # numpy would turn large integers into floats
+            both = [*as_objects(self.labels), *as_objects(labels)]
+        codes, index = encode_groups(both, len(both))
+        return index, codes[: len(self)]
+
     def _look_up_objects(self, values: list[Any], name: str) -> Codes:
         code_of = _code_of(self.labels) if self._code_of is None else self._code_of
         try:

@@ -66,6 +66,13 @@ class Learned:
     histories: list[dict[str, Any]]
     scatter: float = 1.0
 
+    def speaks_of_known(self, member: str) -> bool:
+        """Tell whether a member is asked about groups of which rows are known.
+
+        The linear model is, whatever it weighs: its coefficients are those that users see.
+        """
+        return member == "mixed_model" or bool(self.known.share(member).any())
+
 
 def learn(
     tasks: TaskRows,

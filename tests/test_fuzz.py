@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -218,6 +219,42 @@ def test_rows_are_predicted_one_by_one(kind, data):
             assert (abs(values - whole[name][rows]) <= 1e-9 * largest).all(), name
         else:
             np.testing.assert_array_equal(values, whole[name][rows])
+
+
+@settings(
+    max_examples=max(round(0.1 * CASES), 1),
+    derandomize=not IS_LONG,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(chosen=choices("numbers"), data=st.data())
+def test_rows_may_come_by_and_by(chosen, data):
+    chosen["params"]["standardize"] = True
+    if chosen["labels"] == "mixed":  # numbers first, and then texts, would be a mistake
+        chosen["labels"] = "numbers"
+    case = build(chosen)
+    estimator = KINDS["numbers"].estimator(**case.params)
+    if not learn(estimator, case):
+        return
+    called(estimator.fit, case.adapt)
+    whole = predictions(estimator, case.asked)
+    # Where rows, or rows and prior, differ by orders of magnitude, neither is exact.
+    rows = estimator._meta.scaling.features(np.array(case.adapt["X"], dtype=float))
+    is_moderate = abs(rows).max() < 1e3 and chosen["weights"] in ("none", "counts", "zeros")
+    is_moderate &= chosen["params"]["prior_strength"] >= 1
+    estimator.forget()
+    order = data.draw(st.permutations(range(len(case.adapt["X"]))))
+    cuts = data.draw(st.sets(st.integers(1, len(order)), max_size=4))
+    begins_with_fit = data.draw(st.booleans())
+    for start, stop in pairwise([0, *sorted(cuts - {len(order)}), len(order)]):
+        part = take(case.adapt, order[start:stop])
+        weighs = np.any(part.get("sample_weight", 1.0))
+        is_first = begins_with_fit and start == 0 and weighs
+        called(estimator.fit if is_first else estimator.partial_fit, part)
+    for name, values in predictions(estimator, case.asked).items():
+        assert_finite(values, name)
+        largest = abs(whole[name]).max(0)
+        assert not is_moderate or (abs(values - whole[name]) <= 1e-7 * largest).all(), name
 
 
 def _with_nan(values):

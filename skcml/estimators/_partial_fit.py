@@ -23,15 +23,15 @@ def _takes_rows_by_and_by(estimator: Any) -> bool:
     state = getattr(estimator, "_meta", None)
     if state is None:
         raise AttributeError(
-            "partial_fit needs meta_fit first: without it, fit standardises by the rows that it "
-            "is given, so that more rows would change every group. Call meta_fit, or fit with all "
-            "rows."
+            "partial_fit needs meta_fit first, of a CMLRegressor with loss='squared_error' and "
+            "model='head': without it, fit standardises by the rows that it is given, and more "
+            "rows would change every group. Keep the rows, and call fit with all of them."
         )
     if state.needs_rows_at_once:
         raise AttributeError(
-            f"partial_fit is for numbers with model='head', whose posterior is in closed form; "
-            f"{state.needs_rows_at_once}: keep the rows of each group, and call fit with all of "
-            "them."
+            "partial_fit is there for a CMLRegressor with loss='squared_error' and model='head', "
+            f"whose posterior is in closed form. Here {state.needs_rows_at_once}: keep the rows of "
+            "each group, and call fit with all of them."
         )
     return True
 
@@ -87,8 +87,9 @@ class PartialFitMixin:
         ------
         ValueError
             If a parameter that shaped `meta_fit` has changed since, if groups are passed and the
-            rows so far had none, or the other way round, or if X, y or groups are not what they
-            should be. Nothing that was fitted before is lost.
+            rows so far had none, or the other way round, if all labels are of another kind than
+            those so far, text after numbers, or if X, y or groups are not what they should be.
+            Nothing that was fitted before is lost.
 
         Examples
         --------
@@ -175,12 +176,11 @@ def _codes_of(groups: Any, adapted: AdaptedTasks) -> np.ndarray:
         return np.arange(adapted.n_tasks)
     if adapted.groups is None:
         raise ValueError(
-            f"groups={groups!r:.60} was passed to forget, but no group is known: "
-            + (
-                "rows came without groups, as a single task. Call forget() to forget it."
-                if adapted.n_tasks
-                else "fit has not been called since meta_fit."
-            )
+            "forget was called with groups, but rows came without groups, as a single task: call "
+            "forget() to forget it."
+            if adapted.n_tasks
+            else "forget was called with groups, but none is known: fit has not been called since "
+            "meta_fit."
         )
     labels = _labels_of(groups, adapted.groups)
     codes = adapted.groups.lookup(labels, len(labels))

@@ -131,7 +131,9 @@ def test_what_is_of_other_tasks_is_seen(objects):
     check = PARTS[type(adapted)]
     single = one(objects, "Adapted", lambda a: a.groups is None and not a.is_prior)
     assert not check(changed(adapted, groups=None))
-    assert not check(changed(adapted, linear=single.linear))
+    assert not check(changed(adapted, posteriors=single.posteriors))
+    assert not check(changed(adapted, posteriors={}))
+    assert not check(changed(adapted, prior_strength=0.0))
     assert not check(changed(adapted, known=single.known))
     assert not check(changed(adapted, seen=adapted.seen.astype(int)))
     assert not check(changed(adapted, is_prior=True))

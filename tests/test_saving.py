@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
@@ -323,6 +323,20 @@ def test_a_network_that_nobody_wanted_is_asked_for_all_the_same(tmp_path):
         CMLRegressor.from_pretrained(tmp_path)
     found = CMLRegressor.from_pretrained(tmp_path, body=networks(seed=3)[::2])
     assert_array_equal(both(found, X), both(estimator, X))
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+def test_rows_that_came_by_and_by_are_saved_as_fit_leaves_them(tmp_path, is_grouped):
+    estimator = CMLRegressor(**saved.TINY).meta_fit(X, Y, groups=GROUPS)
+    some = {"groups": NEW_GROUPS} if is_grouped else {}
+    halves = np.array_split(np.arange(len(NEW_Y)), 2)
+    for rows in halves:
+        estimator.partial_fit(NEW_X[rows], NEW_Y[rows], **{k: v[rows] for k, v in some.items()})
+    found = loaded(estimator, tmp_path)
+    assert_allclose(both(found, NEW_X, **some), both(estimator, NEW_X, **some), atol=1e-12)
+    for each in (estimator, found):
+        each.partial_fit(NEW_X, NEW_Y, **some)
+    assert_allclose(both(found, NEW_X, **some), both(estimator, NEW_X, **some), atol=1e-10)
 
 
 def test_the_wrong_network_is_refused(with_body, tmp_path):

@@ -13,7 +13,6 @@ from skcml.estimators._scaling import Scaling
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.selection.mixture import IntervalShape, moments
-from skcml.task_networks import NetworkPosterior
 
 
 def task_codes(index: GroupIndex | None, groups: Any, n_samples: int) -> np.ndarray:

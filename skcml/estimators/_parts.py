@@ -94,6 +94,8 @@ def _posterior(posterior: Posterior) -> bool:
         and starts[0] == 0
         and starts[-1] == len(posterior.directions)
         and bool((np.diff(starts) >= 0).all())
+        and (posterior.along is None) == (heads.likelihood is not None)
+        and (posterior.along is None or posterior.along.shape == posterior.directions.shape[:-1])
     )
 
 
@@ -110,8 +112,14 @@ def _network_posterior(posterior: NetworkPosterior) -> bool:
 def _adapted(adapted: Adapted) -> bool:
     n_tasks = 1 if adapted.groups is None else len(adapted.groups)
     known = [posterior for posterior, _ in adapted.known.parts]
+    members = adapted.posteriors
     return (
         not adapted.is_prior
+        and set(members) <= set(MEMBERS)
+        and isinstance(members.get("mixed_model"), Posterior)
+        and all(isinstance(member, (Posterior, NetworkPosterior)) for member in members.values())
+        and all(any(part is member for member in members.values()) for part in known)
+        and 0 < adapted.prior_strength < np.inf
         and adapted.seen.shape == (n_tasks,)
         and adapted.seen.dtype == bool
         and len(adapted.linear.coefficients) == n_tasks + 1

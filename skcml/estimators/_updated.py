@@ -135,10 +135,16 @@ class Updated:
         groups = GroupIndex(self.groups.labels[left])
         return replace(self, factors=factors, groups=groups), slice(None)
 
-    def _adapted_to(self, tasks: np.ndarray) -> Adapted:
+    def as_fitted(self) -> Adapted:
+        """Return the posteriors of all tasks, as `fit` leaves them behind."""
+        seen = np.array([len(factor) > 0 for factor in self.factors["mixed_model"]], dtype=bool)
+        found = self._adapted_to(np.arange(self.n_tasks), principal=True)
+        return replace(found, groups=self.groups, seen=seen)
+
+    def _adapted_to(self, tasks: np.ndarray, *, principal: bool = False) -> Adapted:
         """Return the posteriors of some tasks, which all count as seen."""
         posteriors = {
-            name: self._posterior(name, tasks)
+            name: self._posterior(name, tasks, principal=principal)
             if name in self.factors
             else heads.with_precision(self.prior_strength).prior
             for name, heads in self.learned.members.items()
@@ -153,8 +159,9 @@ class Updated:
             targets=self.targets,
         )
 
-    def _posterior(self, name: str, tasks: np.ndarray) -> Posterior:
-        return condition(self._heads(name), self.factors[name][tasks], self.prior_strength)
+    def _posterior(self, name: str, tasks: np.ndarray, *, principal: bool = False) -> Posterior:
+        factors = self.factors[name][tasks]
+        return condition(self._heads(name), factors, self.prior_strength, principal=principal)
 
     def _heads(self, name: str) -> Heads:
         """Return a member's heads, with the prior as it was learned."""

@@ -21,14 +21,16 @@ from skcml.datasets import make_sinusoid_tasks
 from skcml.inspection import MetaGradientErrorDisplay
 
 X, y, task = make_sinusoid_tasks(60, 20, noise=0.1, random_state=0)
-est = CMLRegressor(hidden_layer_sizes=(20,), meta_max_iter=100, early_stopping=False, random_state=0)
+est = CMLRegressor(
+    hidden_layer_sizes=(20,), meta_max_iter=100, early_stopping=False, random_state=0
+)
 est.meta_fit(X, y, groups=task)
 
 # %%
 # Error against beta
 # ------------------
-# Each curve is a tolerance of the solver. The best beta grows with the tolerance, as the paper says;
-# the dashed line is the strength beyond which a negative nudge has no minimum.
+# Each curve is a tolerance of the solver. The best beta grows with the tolerance, as the paper
+# says; the dashed line is the strength beyond which a negative nudge has no minimum.
 
 _, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 _ = MetaGradientErrorDisplay.from_estimator(est, X, y, groups=task, random_state=0, ax=ax)

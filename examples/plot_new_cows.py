@@ -26,7 +26,8 @@ X.assign(cow=cow, protein=y).head()
 # Learn once, adapt at once
 # -------------------------
 # ``support="first"`` says that the first rows of a cow predict its later ones; without it, rows are
-# taken to be in no particular order. `meta_fit` sees 63 cows, `fit` the first weeks of the 16 others.
+# taken to be in no particular order. `meta_fit` sees 63 cows, `fit` the first weeks of the 16
+# others.
 
 est = CMLRegressor(support="first", random_state=0)
 est.meta_fit(X[~new], y[~new], groups=cow[~new])
@@ -68,10 +69,14 @@ for ax, name in zip(axes.flat, cow[asked].unique()[:6], strict=True):
     ax.fill_between(rows["Time"], low, high, color="C0", alpha=0.2, lw=0, label="90 % interval")
     ax.plot(rows["Time"], middle, color="C0", label="median")
     ax.plot(rows["Time"][early], y[mine & early], "o", color="C1", ms=4, label="weeks shown")
-    ax.plot(rows["Time"][~early], y[mine & ~early], "o", color="C1", mfc="white", ms=4, label="later")
+    ax.plot(
+        rows["Time"][~early], y[mine & ~early], "o", color="C1", mfc="white", ms=4, label="later"
+    )
     ax.set_title(f"cow {name}", fontsize=10)
 for ax in axes[-1]:
     ax.set_xlabel("week")
 for ax in axes[:, 0]:
     ax.set_ylabel("protein (%)")
-_ = figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+_ = figure.legend(
+    *ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+)

@@ -2,9 +2,9 @@
 Digits never seen, from one to ten examples each
 ================================================
 
-The classes of a new task need not be those that were learned from. Learn from pictures of 0 to 4 how
-far an example can be trusted, then tell 5 to 9 apart from a few examples of each. Such classes are
-*exchangeable*: `meta_fit` is called without groups.
+The classes of a new task need not be those that were learned from. Learn from pictures of 0 to 4
+how far an example can be trusted, then tell 5 to 9 apart from a few examples of each. Such classes
+are *exchangeable*: `meta_fit` is called without groups.
 """
 
 # %%
@@ -35,18 +35,18 @@ rng = np.random.default_rng(0)
 shots = [1, 2, 3, 5, 10]
 models = {"CMLClassifier": est, "LogisticRegression": LogisticRegression(max_iter=1000)}
 losses = {name: np.empty((50, len(shots))) for name in models}
-new_X, new_y = X[~old], y[~old]
+pictures, digits = X[~old], y[~old]
 for draw in range(50):
-    order = rng.permutation(len(new_y))
-    rank = np.empty(len(new_y), dtype=int)
+    order = rng.permutation(len(digits))
+    rank = np.empty(len(digits), dtype=int)
     for digit in range(5, 10):
-        mine = order[new_y[order] == digit]
+        mine = order[digits[order] == digit]
         rank[mine] = np.arange(len(mine))
     for column, n_shots in enumerate(shots):
         few = rank < n_shots
         for name, model in models.items():
-            model.fit(new_X[few], new_y[few])
-            losses[name][draw, column] = log_loss(new_y[~few], model.predict_proba(new_X[~few]))
+            model.fit(pictures[few], digits[few])
+            losses[name][draw, column] = log_loss(digits[~few], model.predict_proba(pictures[~few]))
 
 # %%
 # Fewer examples for the same certainty
@@ -58,7 +58,9 @@ for name, color in zip(losses, ["C0", "C1"], strict=True):
     low, middle, high = np.quantile(losses[name], [0.25, 0.5, 0.75], axis=0)
     ax.fill_between(shots, low, high, color=color, alpha=0.2, lw=0)
     ax.plot(shots, middle, "o-", color=color, label=name)
-ax.set(xscale="log", xlabel="examples of each digit", ylabel="log loss on the other pictures", ylim=0)
+ax.set(
+    xscale="log", xlabel="examples of each digit", ylabel="log loss on the other pictures", ylim=0
+)
 ax.set_xticks(shots, shots)
 ax.minorticks_off()
 _ = ax.legend(frameon=False)

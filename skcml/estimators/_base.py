@@ -122,6 +122,22 @@ class BaseCML(
         ValueError
             If groups are missing, of the wrong length or fewer than two, if no group has two rows,
             or if X, y or a parameter is not what it should be. What was learned before is kept.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, random_state=0)
+        >>> est = est.meta_fit(X, y, groups=person)
+        >>> for name, error in est.meta_gain_.items():  # of people that were held out
+        ...     print(f"{name:11} {error:.1f}")
+        pooled      0.8
+        per_task    0.8
+        mixed_model 0.6
+        final       0.6
+        >>> est.predict(X[:10:9]).round()  # days 0 and 9; without a row of a person, the prior
+        array([251., 346.])
         """
         with all_or_nothing(self):
             return self._meta_fit(X, y, groups, sample_weight, X_val, y_val, groups_val)
@@ -193,6 +209,22 @@ class BaseCML(
         ValueError
             If a parameter that shaped `meta_fit` has changed since, or X, y or groups are not what
             they should be. What was fitted before is kept.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known, early, last = person < 370, X["Days"] < 4, X["Days"] == 9
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=person[known])
+        >>> seen, asked = ~known & early, ~known & last
+        >>> est = est.fit(X[seen], y[seen], groups=person[seen])  # three new people at once
+        >>> est.predict(X[asked], groups=person[asked]).round()
+        array([291., 344., 377.])
+        >>> one = person == 371  # without groups, all rows are of one task
+        >>> est.fit(X[seen & one], y[seen & one]).predict(X[asked & one]).round()
+        array([344.])
         """
         with all_or_nothing(self):
             fit = self._fit_followed if hasattr(self, "_skl_callbacks") else self._fit

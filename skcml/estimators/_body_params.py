@@ -40,6 +40,17 @@ class BodyParamsMixin(BaseEstimator):
         -------
         params : dict of str to object
             Values by name.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skcml import CMLRegressor
+        >>> class Hidden(torch.nn.Sequential):
+        ...     def __init__(self, width):
+        ...         super().__init__(torch.nn.Linear(1, width), torch.nn.Tanh())
+        >>> est = CMLRegressor(body=Hidden, body__width=8)
+        >>> est.get_params()["body__width"]
+        8
         """
         return {**super().get_params(deep=deep), **body_params(self)}
 
@@ -59,6 +70,17 @@ class BodyParamsMixin(BaseEstimator):
         ------
         ValueError
             If a name is none of a parameter.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skcml import CMLRegressor
+        >>> class Hidden(torch.nn.Sequential):
+        ...     def __init__(self, width):
+        ...         super().__init__(torch.nn.Linear(1, width), torch.nn.Tanh())
+        >>> est = CMLRegressor(body=Hidden, body__width=8)
+        >>> est.set_params(body__width=4, prior_strength=2.0).body__width
+        4
         """
         own = {name: value for name, value in params.items() if name.startswith(PREFIX)}
         if PREFIX in own:

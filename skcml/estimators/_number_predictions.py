@@ -47,6 +47,23 @@ class NumberPredictionsMixin:
             Predictive standard deviation of a new observation: noise, doubt about the group's
             coefficients and, for groups never seen, the variance between groups. Only with
             ``return_std``. Of counts it is that of an exposure of one, whatever weights `fit` had.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known, early = person < 370, X["Days"] < 4
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=person[known])
+        >>> seen = ~known & early  # the first four days of three new people
+        >>> est = est.fit(X[seen], y[seen], groups=person[seen])
+        >>> mean, std = est.predict(X[-1:], groups=[372], return_std=True)  # milliseconds, day nine
+        >>> print(f"{mean[0]:.0f} with {std[0]:.0f} to either side; it was {y.iloc[-1]:.0f}")
+        377 with 50 to either side; it was 364
+        >>> mean, std = est.predict(X[-1:], groups=[999], return_std=True)  # of a person never seen
+        >>> print(f"{mean[0]:.0f} with {std[0]:.0f} to either side")
+        343 with 71 to either side
         """
         adapted, rows, codes = self._read_rows(X, groups)
         mean, variance = adapted.predict(rows, codes, variance=return_std)
@@ -78,6 +95,23 @@ class NumberPredictionsMixin:
         Returns
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles)
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known, early = person < 370, X["Days"] < 4
+        >>> est = CMLRegressor(
+        ...     hidden_layer_sizes=(), meta_max_iter=0, support="first", random_state=0
+        ... )
+        >>> est = est.meta_fit(X[known], y[known], groups=person[known])
+        >>> seen, asked = ~known & early, ~known & ~early
+        >>> est = est.fit(X[seen], y[seen], groups=person[seen])
+        >>> low, high = est.predict_quantiles(X[asked], [0.05, 0.95], groups=person[asked]).T
+        >>> inside = (low < y[asked]) & (y[asked] < high)
+        >>> print(f"{inside.sum()} of {len(inside)} days")
+        16 of 18 days
         """
         probabilities = read_probabilities(q)
         adapted, rows, codes = self._read_rows(X, groups)
@@ -110,6 +144,21 @@ class NumberPredictionsMixin:
         Returns
         -------
         float
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known, even = person < 370, X["Days"] % 2 == 0
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=person[known])
+        >>> seen, asked = ~known & even, ~known & ~even
+        >>> est = est.fit(X[seen], y[seen], groups=person[seen])
+        >>> round(est.score(X[asked], y[asked], groups=person[asked]), 2)
+        0.74
+        >>> round(est.score(X[asked], y[asked], groups=[999] * 15), 2)  # not knowing who it is
+        0.67
         """
         predicted: Any = self.predict(X, groups)
         adapted: Any = self._adapted

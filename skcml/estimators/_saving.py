@@ -56,14 +56,18 @@ class SavingMixin:
 
         Examples
         --------
-        >>> import tempfile
+        >>> import os, tempfile
         >>> from skcml import CMLRegressor
-        >>> from skcml.datasets import make_sinusoid_tasks
-        >>> X, y, groups = make_sinusoid_tasks(30, 10, random_state=0)
-        >>> est = CMLRegressor(meta_max_iter=5, random_state=0).meta_fit(X, y, groups=groups)
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=person)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     est.save_pretrained(folder)
+        ...     files = sorted(os.listdir(folder))
         ...     loaded = CMLRegressor.from_pretrained(folder)
+        >>> files
+        ['README.md', 'config.json', 'model.safetensors']
         >>> bool((loaded.predict(X) == est.predict(X)).all())
         True
         """
@@ -113,6 +117,20 @@ class SavingMixin:
         See Also
         --------
         save_pretrained : Save it.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True, as_frame=False)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     est.meta_fit(X, y, groups=person).save_pretrained(folder)
+        ...     loaded = CMLRegressor.from_pretrained(folder)
+        >>> new_person = loaded.fit([[0], [1], [2]], [300.0, 310.0, 340.0])
+        >>> new_person.predict([[9]]).round()
+        array([414.])
         """
         if not isinstance(max_bytes, Integral) or isinstance(max_bytes, bool) or max_bytes < 0:
             raise ValueError(f"max_bytes must be an integer, zero or more; got {max_bytes!r}.")

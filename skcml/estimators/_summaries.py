@@ -43,6 +43,26 @@ class SummariesMixin:
             One row per group (one, if `fit` saw a single task) and one column per coefficient, the
             intercept first, in units of X and y; with several outputs, all coefficients of one
             output after the other.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=person)
+        >>> few = person < 310
+        >>> est = est.fit(X[few], y[few], groups=person[few])  # all that there is of two people
+        >>> est.group_effects().round(1)
+               intercept  Days
+        group
+        308        253.7  19.7
+        309        211.0   1.8
+        >>> est.group_effects(deviations=True).round(1)  # as of lme4's ranef
+               intercept  Days
+        group
+        308          2.3   9.2
+        309        -40.4  -8.6
         """
         if getattr(self, "class_setting_", "shared") == "exchangeable":
             raise ValueError(
@@ -83,6 +103,24 @@ class SummariesMixin:
             logit for each of several classes; of counts those of the logarithmic mean.
             Of exchangeable classes there are ``prototype_scale`` and ``prior_precision``, the two
             numbers that were learned.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> shared = est.meta_fit(X, y, groups=person).prior_summary()
+        >>> shared.round(2)
+                       mean  sd_between_groups
+        coefficient
+        intercept    251.41              24.74
+        Days          10.47               5.92
+        >>> round(shared.attrs["noise_sd"][0], 1)
+        25.6
+        >>> est.prior_summary(as_frame=False).correlation.round(2)
+        array([[[1.  , 0.07],
+                [0.07, 1.  ]]])
         """
         if not hasattr(self, "_meta"):
             raise ValueError("prior_summary needs meta_fit: without it there is no learned prior.")

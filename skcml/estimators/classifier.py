@@ -200,7 +200,8 @@ class CMLClassifier(ClassPredictionsMixin, ClassifierMixin, BaseCML):
     >>> y = np.repeat(np.arange(40), 10)
     >>> X = centers[y] + 0.5 * rng.normal(size=(400, 8))
     >>> old = y < 30
-    >>> est = CMLClassifier(meta_max_iter=10, random_state=0).meta_fit(X[old], y[old])
+    >>> est = CMLClassifier(n_ways=5, meta_max_iter=10, random_state=0)
+    >>> est = est.meta_fit(X[old], y[old])
     >>> est.class_setting_
     'exchangeable'
     >>> new = np.flatnonzero(~old)

@@ -57,20 +57,17 @@ class AdaptationDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> from skcml import CMLRegressor
     >>> from skcml.datasets import make_sinusoid_tasks
     >>> from skcml.inspection import AdaptationDisplay
     >>> X, y, groups = make_sinusoid_tasks(60, 12, amplitude=(1, 2), random_state=0)
     >>> known = groups < 40
-    >>> est = CMLRegressor(meta_max_iter=50, random_state=0)
+    >>> est = CMLRegressor(meta_max_iter=50, early_stopping=False, random_state=0)
     >>> est.meta_fit(X[known], y[known], groups=groups[known])
     CMLRegressor(...)
     >>> display = AdaptationDisplay.from_estimator(est, X[~known], y[~known], groups[~known])
     >>> len(display.axes_)
     4
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(
@@ -145,6 +142,28 @@ class AdaptationDisplay:
         Returns
         -------
         display : AdaptationDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import AdaptationDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known, early = boy > 3, X["age"] < -0.3
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=boy[known])
+        >>> seen, others = ~known & early, ~known & ~early
+        >>> display = AdaptationDisplay.from_estimator(
+        ...     est,
+        ...     X[seen],
+        ...     y[seen],
+        ...     boy[seen],
+        ...     X_query=X[others],
+        ...     y_query=y[others],
+        ...     groups_query=boy[others],
+        ... )
+        >>> [panel.get_title() for panel in display.axes_]
+        ['Subject 1', 'Subject 2', 'Subject 3']
         """
         pyplot(cls)  # before the work
         state = learned_state(estimator, "AdaptationDisplay", "is nothing to adapt")
@@ -191,6 +210,22 @@ class AdaptationDisplay:
         -------
         display : AdaptationDisplay
             Itself, with the attributes `ax_`, `axes_` and `figure_`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import AdaptationDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> few = boy <= 2
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[~few], y[~few], groups=boy[~few])
+        >>> display = AdaptationDisplay.from_estimator(est, X[few], y[few], boy[few])
+        >>> figure, (left, right) = plt.subplots(1, 2, layout="constrained")
+        >>> again = display.plot(ax=left)  # divided into two panels
+        >>> again.axes_.shape
+        (2,)
         """
         n = len(self.tasks)
         n_columns = n if n <= 3 else int(np.ceil(np.sqrt(n)))

@@ -65,8 +65,6 @@ class CalibrationDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> import numpy as np
     >>> from scipy import stats
     >>> from skcml.inspection import CalibrationDisplay
@@ -77,7 +75,6 @@ class CalibrationDisplay:
     array([0.5, 0.9])
     >>> bool((abs(display.observed - display.nominal) < 0.05).all())
     True
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(
@@ -138,6 +135,23 @@ class CalibrationDisplay:
         Returns
         -------
         display : CalibrationDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import CalibrationDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known, even = boy <= 16, X.index % 2 == 0
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=boy[known])
+        >>> seen, asked = ~known & even, ~known & ~even
+        >>> est = est.fit(X[seen], y[seen], groups=boy[seen])
+        >>> display = CalibrationDisplay.from_estimator(
+        ...     est, X[asked], y[asked], boy[asked], levels=[0.5, 0.9]
+        ... )
+        >>> display.observed.round(2), display.n_rows, display.n_groups
+        (array([0.4 , 0.89]), 45, 10)
         """
         pyplot(cls)  # before the work
         if not hasattr(estimator, "predict_quantiles"):
@@ -188,6 +202,16 @@ class CalibrationDisplay:
         Returns
         -------
         display : CalibrationDisplay
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skcml.inspection import CalibrationDisplay
+        >>> y = np.random.default_rng(0).uniform(size=300)
+        >>> too_narrow = np.tile([0.1, 0.9], (300, 1))  # said to hold 90 %
+        >>> display = CalibrationDisplay.from_predictions(y, too_narrow, [0.05, 0.95])
+        >>> display.nominal, display.observed.round(2)
+        (array([0.9]), array([0.75]))
         """
         pyplot(cls)
         y, table, q = _read(y_true, quantiles, q)
@@ -224,6 +248,19 @@ class CalibrationDisplay:
         -------
         display : CalibrationDisplay
             Itself, with the attributes `ax_`, `figure_`, `line_` and `band_`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from skcml.inspection import CalibrationDisplay
+        >>> y = np.random.default_rng(0).uniform(size=300)
+        >>> q = [0.05, 0.25, 0.75, 0.95]
+        >>> display = CalibrationDisplay.from_predictions(y, np.tile(q, (300, 1)), q)
+        >>> figure, ax = plt.subplots()
+        >>> again = display.plot(ax=ax, name="uniform")
+        >>> again.line_.get_label()
+        'uniform'
         """
         self.ax_ = ax = one_axes(type(self), ax, (4.8, 5.0))
         self.figure_ = ax.figure

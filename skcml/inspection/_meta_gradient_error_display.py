@@ -41,8 +41,6 @@ class MetaGradientErrorDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> import numpy as np
     >>> from skcml import CMLRegressor
     >>> from skcml.inspection import MetaGradientErrorDisplay
@@ -58,7 +56,6 @@ class MetaGradientErrorDisplay:
     ... )
     >>> display.ax_.get_xlabel()
     'nudging strength beta'
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(self, *, result: Bunch) -> None:
@@ -107,6 +104,27 @@ class MetaGradientErrorDisplay:
         Returns
         -------
         display : MetaGradientErrorDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import MetaGradientErrorDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=boy)
+        >>> display = MetaGradientErrorDisplay.from_estimator(
+        ...     est,
+        ...     X,
+        ...     y,
+        ...     boy,
+        ...     tols=[1e-6],
+        ...     schemes=["forward", "symmetric"],
+        ...     n_tasks=5,
+        ...     random_state=0,
+        ... )
+        >>> list(display.lines_)
+        ['forward', 'symmetric']
         """
         pyplot(cls)  # before the work
         result = meta_gradient_error(
@@ -141,6 +159,23 @@ class MetaGradientErrorDisplay:
             If ``result`` is no Bunch, or another mapping.
         ValueError
             If it lacks what `meta_gradient_error` returns, or its arrays do not go together.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import MetaGradientErrorDisplay, meta_gradient_error
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X, y, groups=boy)
+        >>> found = meta_gradient_error(
+        ...     est, X, y, boy, tols=[1e-4, 1e-6], n_tasks=5, random_state=0
+        ... )
+        >>> figure, ax = plt.subplots()
+        >>> display = MetaGradientErrorDisplay(result=found).plot(ax=ax)
+        >>> len(display.lines_["symmetric"])  # a line for each tolerance
+        2
         """
         found = _checked(self.result)
         ax = one_axes(type(self), ax)

@@ -46,8 +46,6 @@ class MetaLearningCurveDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> from skcml import CMLRegressor
     >>> from skcml.datasets import make_sinusoid_tasks
     >>> from skcml.inspection import MetaLearningCurveDisplay
@@ -56,7 +54,6 @@ class MetaLearningCurveDisplay:
     >>> display = MetaLearningCurveDisplay.from_estimator(est)
     >>> len(display.lines_)
     10
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(self, *, history: list[dict[str, Any]]) -> None:
@@ -76,6 +73,26 @@ class MetaLearningCurveDisplay:
         Returns
         -------
         display : MetaLearningCurveDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import MetaLearningCurveDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known = boy <= 16
+        >>> est = CMLRegressor(hidden_layer_sizes=(8,), meta_max_iter=40, random_state=0)
+        >>> est = est.meta_fit(
+        ...     X[known],
+        ...     y[known],
+        ...     boy[known],
+        ...     X_val=X[~known],
+        ...     y_val=y[~known],
+        ...     groups_val=boy[~known],
+        ... )
+        >>> display = MetaLearningCurveDisplay.from_estimator(est)
+        >>> len(display.validation_lines_)  # a single descent, judged by ten boys
+        1
         """
         pyplot(cls)
         learned_state(estimator, "MetaLearningCurveDisplay", "is no descent to draw")
@@ -99,6 +116,20 @@ class MetaLearningCurveDisplay:
         display : MetaLearningCurveDisplay
             Itself, with the attributes `ax_`, `figure_`, `lines_`, `mean_lines_`,
             `validation_lines_` and `best_`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import MetaLearningCurveDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(8,), meta_max_iter=40, early_stopping=False)
+        >>> display = MetaLearningCurveDisplay.from_estimator(est.meta_fit(X, y, groups=boy))
+        >>> figure, ax = plt.subplots()
+        >>> again = display.plot(ax=ax)
+        >>> len(again.mean_lines_)  # nobody was held out, so that the running mean is drawn
+        1
         """
         self.ax_ = ax = one_axes(type(self), ax)
         self.figure_ = ax.figure

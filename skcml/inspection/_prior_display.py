@@ -61,8 +61,6 @@ class PriorDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> import numpy as np
     >>> from skcml import CMLRegressor
     >>> from skcml.inspection import PriorDisplay
@@ -76,7 +74,6 @@ class PriorDisplay:
     >>> display = PriorDisplay.from_estimator(est)
     >>> display.names
     ['intercept', 'x0', 'x1']
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(
@@ -123,6 +120,17 @@ class PriorDisplay:
         Returns
         -------
         display : PriorDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import PriorDisplay
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> display = PriorDisplay.from_estimator(est.meta_fit(X, y, groups=person))
+        >>> dict(zip(display.names, display.sd.round(1).tolist()))
+        {'intercept': 24.7, 'Days': 5.9}
         """
         pyplot(cls)
         state = learned_state(estimator, "PriorDisplay", "is no prior to draw")
@@ -165,6 +173,20 @@ class PriorDisplay:
         -------
         display : PriorDisplay
             Itself, with the attributes `ax_`, `axes_`, `figure_`, `bars_` and `image_`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import PriorDisplay
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> display = PriorDisplay.from_estimator(est.meta_fit(X, y, groups=person))
+        >>> figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+        >>> again = display.plot(ax=left)  # divided into panels
+        >>> len(again.axes_)
+        3
         """
         n, has_map = len(self.names), self.correlation is not None
         height = max(ROW * n + 2.2, 3.2)

@@ -133,7 +133,7 @@ def shot_curve(
     >>> from skcml.inspection import shot_curve
     >>> X, y, groups = make_sinusoid_tasks(60, 12, amplitude=(1, 2), random_state=0)
     >>> known = groups < 40
-    >>> est = CMLRegressor(meta_max_iter=50, random_state=0)
+    >>> est = CMLRegressor(meta_max_iter=50, early_stopping=False, random_state=0)
     >>> est.meta_fit(X[known], y[known], groups=groups[known])
     CMLRegressor(...)
     >>> curve = shot_curve(

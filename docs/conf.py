@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -60,7 +61,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"guide": [], "glossary": [], "walk": [], "contributing": [], "changelog": []}
+html_sidebars = {"glossary": [], "walk": [], "contributing": [], "changelog": []}
 
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
@@ -90,15 +91,20 @@ sphinx_gallery_conf = {
 warnings.filterwarnings("error", module=r"skcml(\..*)?")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Links of the pages that lead out of their folder, where a repository shows them, and where they
-# lead here.
-OUTSIDE = {"](../README.md": "](index.md", "](../benchmarks/README.md": "](benchmarks.md"}
+# Links that lead out of this folder, as a repository shows them, and the pages that hold the same.
+OUTSIDE = {
+    r"README\.md": "index.md",
+    r"benchmarks/README\.md": "benchmarks.md",
+    r"CONTRIBUTING\.md": "contributing.md",
+    r"examples/(plot_\w+)\.py": r"auto_examples/\1.rst",
+}
 
 
 def link_inside(app: Any, docname: str, source: list[str]) -> None:
-    """Lead such links to the pages that hold the same."""
+    """Lead such links inside."""
+    out = "../" * (docname.count("/") + 1)
     for outside, inside in OUTSIDE.items():
-        source[0] = source[0].replace(outside, inside)
+        source[0] = re.sub(rf"\]\({out}{outside}", f"]({out[3:]}{inside}", source[0])
 
 
 def setup(app: Any) -> None:

@@ -101,7 +101,7 @@ def name_of(page: Path) -> str:
 
 def test_there_are_pages():
     names = set(map(name_of, PAGES))
-    assert {"index.html", "guide.html", "api.html", "auto_examples/index.html"} <= names
+    assert {"index.html", "guide/index.html", "api.html", "auto_examples/index.html"} <= names
     assert sum(name.startswith("auto_examples/plot_") for name in names) >= 8
 
 

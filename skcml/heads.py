@@ -158,7 +158,7 @@ class Heads:
         along = np.empty(directions.shape[:-1]) if self.likelihood is None else None
         if n_tasks == 1 and len(tasks.X):  # the common case, without the bookkeeping of many
             mean, rows, c = self._condition(tasks.X, tasks.y.T, tasks.weight, (1, len(tasks.X)))
-            shift[0], directions[...] = mean[:, :, 0], np.moveaxis(rows[:, :, 0], 2, 0)
+            shift[0], directions[...] = mean[:, :, 0], rows[:, :, 0].transpose(2, 0, 1, 3)
             if along is not None:
                 along[...] = c[:, :, 0].transpose(2, 0, 1)
             return self._posterior(shift, directions, starts, along)
@@ -208,7 +208,7 @@ class Heads:
             return found.u, found.curvature.reduction(), None
         target = (y - mean).reshape(design.shape[:-1])
         system = LeastSquares.factorize(design, target, weight / self.noise[..., None, None])
-        return system.u, *system.reduction()
+        return system.u, *system.reduction(has_padding=shape[0] > 1)
 
     @property
     def is_certain(self) -> bool:

@@ -115,8 +115,13 @@ class LeastSquares:
             return (rows @ self.root.mT) @ self.root
         return rows @ self.root
 
-    def reduction(self) -> tuple[np.ndarray, np.ndarray]:
+    def reduction(self, *, has_padding: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return rows V with H^-1 = I - V'V, in principal directions, and c with u = V'c.
+
+        Parameters
+        ----------
+        has_padding : bool, default=True
+            Whether rows of zeros must come first, before those that are zero but for rounding.
 
         Returns
         -------
@@ -127,9 +132,9 @@ class LeastSquares:
         root = self.root
         if self.form == "dual":
             gram = root @ root.mT
-            # Rows of zeros come before those that are zero but for rounding.
-            squares = gram.reshape(*gram.shape[:-2], -1)[..., :: gram.shape[-1] + 1]
-            squares -= squares == 0
+            if has_padding:
+                squares = gram.reshape(*gram.shape[:-2], -1)[..., :: gram.shape[-1] + 1]
+                squares -= squares == 0
             vectors = np.linalg.eigh(gram)[1].mT
             return vectors @ root, (vectors @ self.whitened[..., None])[..., 0]
         values, vectors = np.linalg.eigh(np.eye(root.shape[-1]) - root.mT @ root)

@@ -37,13 +37,14 @@ def fitted(kind):
             learned(n_outputs=2).fit(NEW_X, np.column_stack([NEW_Y, -NEW_Y])),
             None,
         ),
+        "updated": lambda: (learned().partial_fit(NEW_X, NEW_Y, groups=NEW_GROUPS), GROUPS),
         "ridge": lambda: (CMLRegressor().fit(X, Y), None),
         "ridge by group": lambda: (CMLRegressor().fit(X, Y, groups=GROUPS), GROUPS),
     }[kind]()
 
 
 KINDS = ["meta-fitted", "one task", "groups", "groups of one row", "text labels", "two outputs"]
-KINDS += ["ridge", "ridge by group"]
+KINDS += ["updated", "ridge", "ridge by group"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -92,6 +92,13 @@ def has_float64(device: Any) -> bool:
     return True
 
 
+def copy_in_order(array: Array) -> Array:
+    """Return a copy whose numbers lie in the order of its axes, the last one densest."""
+    if isinstance(array, np.ndarray):
+        return np.array(array, order="C")
+    return array.clone(memory_format=namespace(array).contiguous_format)
+
+
 def keep_freed_memory() -> None:
     """Make a loop that frees and allocates arrays of a few megabytes find its memory again.
 

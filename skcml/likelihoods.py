@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln, xlogy
 
-from skcml.arrays import Array, identity_like, namespace, to_numpy
+from skcml.arrays import Array, identity_like, namespace
 from skcml.quasi_random import FINAL_POINTS, N_POINTS, points_about, probabilities_about
 
 # Beyond this a rate, or odds, are as good as infinite; it keeps exponentials finite.
@@ -315,7 +315,8 @@ def _diagonal(values: Array) -> Array:
 
 
 def _log_factorial(y: Array) -> Array:
-    return namespace(y).asarray(gammaln(to_numpy(y) + 1.0), device=y.device)
+    xp = namespace(y)
+    return gammaln(y + 1.0) if xp is np else xp.lgamma(y + 1.0)
 
 
 def _outer(p: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def test_all_options_reach_the_optimiser_of_torch(monkeypatch):
         torch.optim, "Adam", lambda params, **options: asked.append(options) or plain(params)
     )
     Adam(max_iter=1, learning_rate=0.07)(Quadratics.diagonal([[1.0]]), None, None)
-    assert asked == [{"lr": 0.07}]
+    assert asked == [{"lr": 0.07, "fused": True}]
 
 
 def test_the_best_of_a_path_that_swings_is_returned():

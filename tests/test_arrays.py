@@ -8,7 +8,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skcml import arrays
-from skcml.arrays import cast_like, identity_like, namespace, placed, to_numpy, to_torch
+from skcml.arrays import (
+    cast_like,
+    copy_in_order,
+    identity_like,
+    namespace,
+    placed,
+    to_numpy,
+    to_torch,
+)
 
 
 def test_namespace_is_the_library_of_the_array():
@@ -119,3 +127,19 @@ def test_placed_changes_nothing_that_is_right_and_keeps_the_graph():
     assert placed(tensor, torch.float32, "cpu") is tensor
     placed(2 * tensor, torch.float64, torch.device("cpu")).sum().backward()
     np.testing.assert_array_equal(tensor.grad, [2, 2])
+
+
+def test_a_copy_in_order_has_numbers_of_its_own_row_by_row():
+    turned = np.arange(6.0).reshape(2, 3).T
+    found = copy_in_order(turned)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, turned)
+    assert not np.shares_memory(found, turned)
+    tensor = torch.as_tensor(turned)
+    copy = copy_in_order(tensor)
+    assert copy.is_contiguous()
+    np.testing.assert_array_equal(copy, turned)
+    assert copy.data_ptr() != tensor.data_ptr()
+    # An axis of length one may have any stride.
+    alone = np.lib.stride_tricks.as_strided(np.arange(3.0), (1, 3), (0, 8))
+    assert copy_in_order(torch.as_tensor(alone)).stride() == (3, 1)

@@ -243,6 +243,7 @@ BAD_PARAMS = {
     "n_iter_no_change": [0],
     "tol": [-1.0],
     "standardize": ["yes"],
+    "compile": ["yes", 1, None],
     "n_jobs": [0, 1.5],
     "random_state": ["seed", -1],
     "verbose": ["loud"],

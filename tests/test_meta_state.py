@@ -59,6 +59,7 @@ OTHER = {
     "tol": 0.1,
     "group_column": -1,
     "standardize": False,
+    "compile": True,
     "n_jobs": 2,
     "random_state": 1,
     "verbose": 1,
@@ -291,7 +292,10 @@ def test_new_classes_may_have_new_weights():
 
 
 def test_what_may_change_is_listed_for_each_setting():
-    free = "inner_max_iter, inner_tol, n_jobs, prior_strength, random_state, solver, verbose may"
+    names = (
+        "compile, inner_max_iter, inner_tol, n_jobs, prior_strength, random_state, solver, verbose"
+    )
+    free = f"{names} may"
     for (estimator, adapt), listed in ((shared(), free), (a_pool(), f"class_weight, {free}")):
         estimator.set_params(tol=0.5)
         with pytest.raises(ValueError, match=f"Between meta_fit and fit only {listed}"):

@@ -41,7 +41,7 @@ def test_all_options_reach_the_optimiser_of_torch(monkeypatch):
     )
     solver = SGD(max_iter=1, learning_rate=0.07, momentum=0.3, nesterov=False)
     solver(Quadratics.diagonal([[1.0]]), None, None)
-    assert asked == [{"lr": 0.07, "momentum": 0.3, "nesterov": False}]
+    assert asked == [{"lr": 0.07, "momentum": 0.3, "nesterov": False, "fused": True}]
 
 
 def test_a_learning_rate_that_is_too_large_for_a_task_is_not_silent():

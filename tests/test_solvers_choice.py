@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from skcml.solvers.adam import Adam
-from skcml.solvers.choice import CHOICES, resolve_solver
+from skcml.solvers.choice import CHOICES, can_compile, resolve_solver
 from skcml.solvers.closed_form import closed_form
 from skcml.solvers.gauss_newton import GaussNewton
 from skcml.solvers.lbfgs import LBFGS
@@ -74,3 +74,21 @@ def test_options_are_passed_on_where_there_are_any():
 def test_choosing_does_not_import_torch():
     code = "import skcml.solvers.choice, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_first_order_steps_on_networks_can_be_compiled(name):
+    networks, is_first_order = proximal_problem(), name in ("sgd", "adam")
+    assert can_compile(name, networks) == is_first_order
+    assert not can_compile(name, head_problem())
+    if name in ("gauss_newton", *ALWAYS):
+        made = resolve_solver(name, networks, compile=True)
+        assert getattr(made, "compile", False) == is_first_order
+        assert resolve_solver(name, networks, compile=False) == resolve_solver(name, networks)
+    if name in ALWAYS:
+        assert resolve_solver(name, head_problem(), compile=True) == ALWAYS[name]
+
+
+def test_auto_is_never_compiled():
+    assert not can_compile("auto", proximal_problem())
+    assert resolve_solver("auto", proximal_problem(), compile=True) == GaussNewton()

@@ -4,8 +4,11 @@ import numpy as np
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skcml.solvers.adam import Adam
 from skcml.solvers.descent import Descent
 from skcml.solvers.first_order import optimise
+from skcml.solvers.sgd import SGD
+from tests.quadratics import Quadratics
 
 
 class Bowl:
@@ -65,3 +68,25 @@ def test_no_step_is_taken_where_nothing_is_left_to_do():
     found = optimise(descent, plain(0.5), 50)
     assert found.n_iter == 0
     assert_array_equal(found.phi, 1.0)
+
+
+def test_the_order_of_numbers_in_memory_does_not_matter():
+    """Fused optimisers of torch go by memory, whatever the strides."""
+    expected = Quadratics.diagonal([[1.0, 2.0], [0.5, 3.0], [2.0, 1.0]])
+    turned = Quadratics(expected.hessian, np.asfortranarray(expected.begin))
+    plain = turned.augmented
+    turned.augmented = lambda *args: tuple(map(np.asfortranarray, plain(*args)))
+    assert not turned.augmented(turned.begin, None, None, 0.0)[1].flags.c_contiguous
+    for solver in (Adam(20, tol=0.0), SGD(20, 0.01, tol=0.0)):
+        found, known = (solver(problem, None, None) for problem in (turned, expected))
+        assert_array_equal(found.phi, known.phi)
+
+
+def test_a_task_that_rests_is_put_back_whatever_momentum_does():
+    problem = Quadratics.diagonal([[1.0], [1.0]])
+    init = np.array([[[1e-8], [1.0]]])
+    found = SGD(30, 0.1, momentum=0.9, tol=1e-3)(problem, None, None, init=init)
+    assert found.phi[0, 0, 0] == 1e-8
+    first, _, *then = problem.seen  # the second is the problem's own start
+    assert len(then) == found.n_iter
+    assert all(phi[0, 0, 0] == first[0, 0, 0] for phi in then)

@@ -75,6 +75,7 @@ class BaseCML(
         "tol": [Interval(Real, 0, None, closed="left")],
         "group_column": [str, Integral, None],
         "standardize": ["boolean"],
+        "compile": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],

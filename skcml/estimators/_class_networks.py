@@ -34,5 +34,7 @@ def class_network_of(estimator: BaseEstimator, n_features: int) -> ClassNetwork 
         problem = ProximalProblem(network, Categorical(), estimator.strength, is_tied=True)
         problem = OnTorch(problem, device=estimator.device, dtype="float32")
     return NetworkOfClasses(
-        problem, solver_of(estimator, problem, TRAINING), solver_of(estimator, problem, ADAPTING)
+        problem,
+        solver_of(estimator, problem, TRAINING, compile=estimator.compile),
+        solver_of(estimator, problem, ADAPTING),
     )

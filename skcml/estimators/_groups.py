@@ -17,6 +17,7 @@ from skcml.episodes import TaskRows
 from skcml.estimators._adapting import scaling_of, task_rows
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import (
+    check_compile,
     check_descent,
     check_tasks,
     learn_options,
@@ -63,6 +64,7 @@ def learn_groups(
             f"meta_fit needs the group of each of the n_samples = {n_rows} rows: pass groups=, "
             "or keep the groups in a column of X and name it as group_column."
         )
+    check_compile(estimator, options.model.problem(1, 1, options))
     scaling = scaling_of(rows, family.likelihood, standardize=estimator.standardize)
     tasks, _ = task_rows(rows, scaling)
     tasks = tasks.subset(np.flatnonzero(tasks.sizes))

@@ -29,7 +29,8 @@ from skcml.selection.head_model import HeadModel
 from skcml.selection.models import Model
 from skcml.selection.network_model import NetworkModel
 from skcml.solvers.base import InnerSolver
-from skcml.solvers.choice import choose_solver, resolve_solver
+from skcml.solvers.choice import can_compile, choose_solver, resolve_solver
+from skcml.solvers.compiled import check_compiler
 
 # What n_shots=None draws from: from a single row to as many as make adaptation easy.
 DEFAULT_SHOTS = (1, 8)
@@ -83,7 +84,7 @@ def learn_options(estimator: BaseEstimator, family: Family) -> LearnOptions:
     return replace(
         options,
         rule=rule_of(estimator, problem),
-        solver=solver_of(estimator, problem, TRAINING),
+        solver=solver_of(estimator, problem, TRAINING, compile=estimator.compile),
         fit_solver=solver_of(estimator, problem, ADAPTING),
     )
 
@@ -105,15 +106,43 @@ def rule_of(estimator: BaseEstimator, problem: Any) -> MetaGradientRule:
 
 
 def solver_of(
-    estimator: BaseEstimator, problem: Any, effort: dict[str, tuple[int, float]]
+    estimator: BaseEstimator,
+    problem: Any,
+    effort: dict[str, tuple[int, float]],
+    *,
+    compile: bool = False,
 ) -> InnerSolver:
-    """Return the inner solver that was asked for, or that the problem's energy offers."""
+    """Return the inner solver that was asked for, or that the problem's energy offers.
+
+    Parameters
+    ----------
+    estimator : estimator
+    problem : InnerProblem
+    effort : dict of str to (int, float)
+        Steps and tolerance of solvers by name, where the estimator leaves them open.
+    compile : bool, default=False
+        Whether torch compiles it, if it can. A solve of `fit` is too short to be worth it.
+    """
     max_iter, tol = effort.get(choose_solver(estimator.solver, problem), (None, None))
     if estimator.inner_max_iter is not None:
         max_iter = estimator.inner_max_iter
     if estimator.inner_tol is not None:
         tol = estimator.inner_tol
-    return resolve_solver(estimator.solver, problem, max_iter, tol)
+    return resolve_solver(estimator.solver, problem, max_iter, tol, compile=compile)
+
+
+def check_compile(estimator: BaseEstimator, problem: Any) -> None:
+    """Refuse to compile where torch has nothing to do it by; say where nothing is compiled."""
+    if not estimator.compile:
+        return
+    if can_compile(estimator.solver, problem):
+        check_compiler()
+        return
+    warn(
+        "compile=True has no effect here: what is compiled are the steps of solver='adam' and "
+        "'sgd' with model='synaptic' and 'modulatory', and this is "
+        f"solver={estimator.solver!r} with model={estimator.model!r}."
+    )
 
 
 def model_of(estimator: BaseEstimator) -> Model:

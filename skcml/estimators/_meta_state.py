@@ -26,7 +26,7 @@ from skcml.selection import Learned
 
 # Parameters that `fit` itself reads, and those that it does not even look at.
 READ_BY_FIT = frozenset({"prior_strength", "solver", "inner_max_iter", "inner_tol"})
-UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose"})
+UNREAD_BY_FIT = frozenset({"random_state", "n_jobs", "verbose", "compile"})
 # Those that say what the data are, with `meta_fit` and without; the others shape `meta_fit` alone.
 ABOUT_DATA = frozenset({"classes", "class_weight", "group_column", "loss", "standardize"})
 

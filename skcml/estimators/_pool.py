@@ -16,7 +16,13 @@ from skcml.estimators._adapted_classes import AdaptedClasses
 from skcml.estimators._bodies import shape_of_rows
 from skcml.estimators._class_networks import class_network_of
 from skcml.estimators._inputs import Rows
-from skcml.estimators._meta_options import check_descent, int_range, rule_of, warn_of_many_shots
+from skcml.estimators._meta_options import (
+    check_compile,
+    check_descent,
+    int_range,
+    rule_of,
+    warn_of_many_shots,
+)
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import refuse_tiny
@@ -197,6 +203,7 @@ def learn_pool(
         What callbacks get.
     """
     options = class_options(estimator, rows.X.shape[1])
+    check_compile(estimator, PROBLEM if options.network is None else options.network.problem)
     pool, _, _ = pool_of(rows, rows.given_weight)
     check_pool(pool, rows, estimator)
     if estimator.standardize:

@@ -133,6 +133,25 @@ class SmoothProblem(Protocol):
         """Return E + beta L, of shape (n_tasks,), and its gradient, of phi's shape."""
 
 
+@runtime_checkable
+class FlatProblem(SmoothProblem, Protocol):
+    """A smooth problem whose augmented energy is a function of arrays, and of nothing else.
+
+    Torch can compile it: of a descent, all but phi stays as it is.
+    """
+
+    def constants(
+        self, phi: Array, theta: MetaParams, batch: Any, beta: Array | float
+    ) -> tuple[Any, Any]:
+        """Return what `augmented` reads beside phi: of the model, and of the rows of all tasks.
+
+        Each is an array, None, or a tuple or dictionary of such; of phi only the shape matters.
+        """
+
+    def augmented_at(self, phi: Array, model: Any, rows: Any) -> tuple[Array, Array]:
+        """Return what `augmented` returns, given both."""
+
+
 class DifferentiableProblem(SmoothProblem, Protocol):
     """A problem whose `embed`, `energy`, `loss` and `start` torch can differentiate.
 

@@ -6,6 +6,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class FunctionalModule:
             for name, p in self.module.named_parameters()
             if p.requires_grad
         }
+        self.learned = frozenset(self.start)  # arrays are more than a compiler can look into
         self.n_outputs = 0
         self.n_outputs = _check_outputs(self)
 
@@ -80,7 +82,8 @@ class FunctionalModule:
         """
         import torch
 
-        with _LOCK:
+        # A compiler only looks on.
+        with nullcontext() if torch.compiler.is_compiling() else _LOCK:
             for norm in self.norms:
                 norm.roles = roles
             try:
@@ -114,7 +117,8 @@ class FunctionalModule:
 
     def _constants(self, x: Any) -> dict[str, Any]:
         """Return buffers and parameters that are not learned, where and as precise as the rows."""
-        fixed = [(n, p.detach()) for n, p in self.module.named_parameters() if n not in self.start]
+        named = self.module.named_parameters()
+        fixed = [(name, p.detach()) for name, p in named if name not in self.learned]
         return {
             name: placed(value, x.dtype if value.is_floating_point() else value.dtype, x.device)
             for name, value in [*fixed, *self.module.named_buffers()]

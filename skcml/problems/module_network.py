@@ -7,6 +7,7 @@ tasks of a batch at once; runs on tensors only (see `on_torch`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,12 +141,10 @@ class ModuleNetwork:
 
     def _task(self, phi: Array, slow: Params, rows: RowArrays) -> tuple[Array, Array]:
         """Return the outputs and the statistics of one task."""
-        import torch
-
         params, start = dict(slow), 0
         for name, shape in self.fast.items():
             # The head has what is left, for as many outputs as that is.
-            stop = len(phi) if name == "head" else start + int(np.prod(shape))
+            stop = len(phi) if name == "head" else start + math.prod(shape)
             shape = (shape[0], -1) if name == "head" else shape
             params[name] = phi[start:stop].reshape(shape)
             start = stop
@@ -155,7 +154,7 @@ class ModuleNetwork:
 
             roles = Roles(rows["support"], rows["query"], rows.get("stored"))
         z, seen = self.function(self.shares.parameters(params), rows["x"], roles)
-        return torch.cat([torch.ones_like(z[:, :1]), z], -1) @ params["head"], seen
+        return params["head"][0] + z @ params["head"][1:], seen
 
     def _rows(self, x: Array, context: Context | Array | None) -> tuple[RowArrays, int]:
         """Return what passes through the module, and how many leading rows are not asked for."""
@@ -179,7 +178,7 @@ def _check_batched(network: ModuleNetwork) -> None:
     """Try the derivatives of two tasks at once."""
     import torch
 
-    n_params = sum(int(np.prod(shape)) for shape in network.fast.values())
+    n_params = sum(math.prod(shape) for shape in network.fast.values())
     phi = torch.zeros(2, n_params)
     slow = {name: torch.zeros(shape) for name, shape in network.slow.items()}
     x = torch.zeros(2, 2, int(np.prod(network.function.input_shape)))

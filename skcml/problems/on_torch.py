@@ -139,6 +139,18 @@ class OnTorch:
         value, gradient = self.problem.augmented(phi, *batch, beta)
         return value, gradient
 
+    def constants(
+        self, phi: Array, theta: Mapping[str, Array], batch: TorchBatch, beta: Array | float
+    ) -> tuple[Any, Any]:
+        """See `FlatProblem`."""
+        model, rows = self.problem.constants(phi, *batch, beta)
+        return model, rows
+
+    def augmented_at(self, phi: Array, model: Any, rows: Any) -> tuple[Array, Array]:
+        """See `FlatProblem`."""
+        value, gradient = self.problem.augmented_at(phi, model, rows)
+        return value, gradient
+
     def curvature_inverse(
         self, phi: Array, theta: Mapping[str, Array], batch: TorchBatch, beta: Array | float
     ) -> Curve:

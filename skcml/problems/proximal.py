@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,22 @@ STRENGTHS = ("fixed", "layer", "synapse")
 # Strength at the start. Outputs are standardised and a row costs half its squared error, so that
 # a parameter moves by one against the wish of a row's full standard deviation.
 START_STRENGTH = 1.0
+
+
+class PulledNetwork(NamedTuple):
+    """What the tasks of a batch share along a descent.
+
+    Attributes
+    ----------
+    slow : dict of str to array
+        Slow weights.
+    omega, strength : array of shape (n_params,)
+        Where each parameter is pulled to, and how strongly.
+    """
+
+    slow: Mapping[str, Array]
+    omega: Array
+    strength: Array
 
 
 @dataclass(frozen=True)
@@ -148,12 +164,27 @@ class ProximalProblem:
         self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
     ) -> tuple[Array, Array]:
         """Return E + beta L and its derivative in phi."""
-        rows = self._augmented(batch, beta)
-        eta, tape = self._eta(phi, theta, rows)
+        return self.augmented_at(phi, *self.constants(phi, theta, batch, beta))
+
+    def constants(
+        self, phi: Array, theta: Mapping[str, Array], batch: Episode, beta: Array | float
+    ) -> tuple[PulledNetwork, Rows]:
+        """See `FlatProblem`."""
+        slow = {name: theta[name] for name in self.network.slow}
+        model = PulledNetwork(slow, *self.common(theta, phi.shape[-1]))
+        return model, self._augmented(batch, beta)
+
+    def augmented_at(self, phi: Array, model: PulledNetwork, rows: Rows) -> tuple[Array, Array]:
+        """See `FlatProblem`."""
+        eta, tape = self._eta(phi, model.slow, rows)
         fast, _ = self.network.pull(tape, self._slope(rows, eta))
-        value = (rows.weight * self.cost.nll(rows.y, eta)).sum(-1) + self._prior(phi, theta)
-        omega, strength = self.common(theta, phi.shape[-1])
-        return value, fast.transposed()[None] + strength * (phi - omega)
+        gradient = fast.transposed()
+        moved = phi[0] - model.omega
+        pulled = model.strength * moved
+        gradient += pulled
+        prior = 0.5 * namespace(phi).linalg.vecdot(pulled, moved)
+        value = (rows.weight * self.cost.nll(rows.y, eta)).sum(-1) + prior
+        return value, gradient[None]
 
     def loss_phi_grad(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return dL/dphi."""

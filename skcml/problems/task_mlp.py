@@ -94,8 +94,7 @@ class Dense:
     def pull(self, i: int, params: Params, kept: Array, g: Array) -> Pull:
         """See `Layer`."""
         name = f"weight_{i}"
-        below = g @ params[name][:, None, 1:].mT
-        return Pull({name: (kept[:, :, None], g)}, {}, below)
+        return Pull({name: (kept[:, :, None], g)}, {}, _below(g, params[name][:, 1:]))
 
 
 class Modulated:
@@ -237,7 +236,7 @@ class TaskMLP:
         _, derivative = ACTIVATIONS[self.activation]
         fast: Blocks = {"head": (tape.z[:, :, None], cotangent)}
         slow: Blocks = {}
-        g = cotangent @ tape.params["head"][:, None, 1 + self.n_inputs :].mT
+        g = _below(cotangent, tape.params["head"][:, 1 + self.n_inputs :])
         for i in reversed(range(len(self.hidden_layer_sizes))):
             kept, a, h = tape.layers[i]
             pull = self.layer.pull(i, tape.params, kept, g * derivative(xp, a, h)[:, :, None])
@@ -270,6 +269,16 @@ def with_one(h: Array) -> Array:
     """Return rows with a leading one."""
     xp = namespace(h)
     return xp.concatenate([xp.ones_like(h[..., :1]), h], axis=-1)
+
+
+def _below(g: Array, weight: Array) -> Array:
+    """Pull derivatives g, (n_tasks, n_rows, K, n_out), through (n_tasks, n_in, n_out) weights.
+
+    One product for each task: many small ones, one for each row, take several times as long.
+    """
+    n_tasks, n_rows, n_functions, n_out = g.shape
+    below = g.reshape(n_tasks, n_rows * n_functions, n_out) @ weight.mT
+    return below.reshape(n_tasks, n_rows, n_functions, weight.shape[1])
 
 
 def draw_weight(i: int, n_in: int, n_out: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from skcml.problems.base import (
     ConvexProblem,
     CurvedProblem,
+    FlatProblem,
     GLMProblem,
     QuadraticProblem,
     SmoothProblem,
@@ -33,11 +34,14 @@ class Choice(NamedTuple):
         The same in words.
     make : callable
         Makes the solver from ``max_iter`` and ``tol``, where they are given.
+    compiles : bool
+        Whether it can also be told to ``compile``.
     """
 
     needs: Any
     because: str
     make: Callable[..., InnerSolver]
+    compiles: bool = False
 
 
 # "auto" is the first that a problem has what it takes for. Solvers without options end at the
@@ -48,13 +52,18 @@ CHOICES = {
     "gauss_newton": Choice(CurvedProblem, "has a Gauss-Newton curvature", GaussNewton),
     "newton_cg": Choice(ConvexProblem, "is convex, with a curvature", lambda **_: newton_cg),
     "lbfgs": Choice(SmoothProblem, "has a gradient", LBFGS),
-    "sgd": Choice(SmoothProblem, "has a gradient", SGD),
-    "adam": Choice(SmoothProblem, "has a gradient", Adam),
+    "sgd": Choice(SmoothProblem, "has a gradient", SGD, compiles=True),
+    "adam": Choice(SmoothProblem, "has a gradient", Adam, compiles=True),
 }
 
 
 def resolve_solver(
-    name: str, problem: Any, max_iter: int | None = None, tol: float | None = None
+    name: str,
+    problem: Any,
+    max_iter: int | None = None,
+    tol: float | None = None,
+    *,
+    compile: bool = False,
 ) -> InnerSolver:
     """Return the solver of that name, or refuse one that does not go with the problem.
 
@@ -69,14 +78,23 @@ def resolve_solver(
         Norm of the gradient at which a task is done, relative to that at the start; None is the
         solver's own default. The closed form and Newton's methods read neither: they end at the
         minimum by themselves.
+    compile : bool, default=False
+        Whether torch compiles the descent, if it can (see `can_compile`).
 
     Returns
     -------
     InnerSolver
     """
-    options = {"max_iter": max_iter, "tol": tol}
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol}
+    if compile and can_compile(name, problem):
+        options["compile"] = True
     make = CHOICES[choose_solver(name, problem)].make
     return make(**{k: v for k, v in options.items() if v is not None})
+
+
+def can_compile(name: str, problem: Any) -> bool:
+    """Tell whether torch can compile the solver of that name on a problem; "auto" is none."""
+    return name in CHOICES and CHOICES[name].compiles and isinstance(problem, FlatProblem)
 
 
 def choose_solver(name: str, problem: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from skcml.arrays import Array, namespace
+from skcml.arrays import Array, copy_in_order, keep_freed_memory, namespace
 from skcml.solvers.base import InnerSolution
 from skcml.solvers.descent import Descent, may_diverge
 from skcml.solvers.line_search import Point
@@ -33,32 +33,42 @@ def optimise(descent: Descent, make: Callable[[list[Any]], Any], max_iter: int) 
     """
     import torch  # importing skcml does not import torch
 
-    here = best = descent.first
-    xp = namespace(here.phi)
-    phi = xp.asarray(here.phi, copy=True)
+    keep_freed_memory()
+    here = first = descent.first
+    phi = copy_in_order(first.phi)
     parameter = torch.nn.Parameter(torch.as_tensor(phi))
     optimiser = make([parameter])
+    best = _Best(copy_in_order(phi), first.value, first.norm)
     is_open, is_lost = here.norm > descent.bound, here.norm < 0
     n_iter = 0
     while n_iter < max_iter and is_open.any():
         n_iter += 1
-        parameter.grad = torch.as_tensor(xp.where(is_open[:, None], here.gradient, 0.0))
+        # Fused optimisers go by memory, whatever the order of the axes.
+        parameter.grad = torch.as_tensor(here.gradient).contiguous()
         optimiser.step()
-        # Momentum carries on tasks that rest; they are put back.
-        here = descent.at(xp.where(is_open[:, None], phi, best.phi))
+        if not is_open.all():  # momentum carries on tasks that rest; they are put back
+            phi[:, ~is_open] = best.phi[:, ~is_open]
+        here = descent.at(phi)
         is_done = here.norm <= descent.bound
-        best = _where(is_open & ((here.value < best.value) | is_done), here, best)
-        is_lost = is_lost | (is_open & ~xp.isfinite(here.norm))
+        best.take(here, is_open & ((here.value < best.value) | is_done))
+        is_lost = is_lost | (is_open & ~namespace(here.norm).isfinite(here.norm))
         is_open = is_open & ~is_done & ~is_lost
-    return descent.verdict(best, n_iter, is_lost | ~descent.has_fallen(here))
+    end = here._replace(phi=best.phi, value=best.value, norm=best.norm)
+    return descent.verdict(end, n_iter, is_lost | ~descent.has_fallen(here))
 
 
-def _where(chosen: Array, one: Point, other: Point) -> Point:
-    """Return one where chosen, of shape (n_tasks,), and the other elsewhere."""
-    xp = namespace(one.phi)
-    return Point(
-        *(
-            xp.where(chosen if a.ndim == 1 else chosen[:, None], a, b)
-            for a, b in zip(one, other, strict=True)
-        )
-    )
+class _Best:
+    """The best that each task has seen: phi, the energy there and the norm of its gradient."""
+
+    def __init__(self, phi: Array, value: Array, norm: Array) -> None:
+        self.phi, self.value, self.norm = phi, value, norm
+
+    def take(self, here: Point, better: Array) -> None:
+        """Take over the tasks that are better, given by (n_tasks,) truth values."""
+        xp = namespace(better)
+        if better.all():  # without a mask it is faster, and mostly so
+            self.phi[...] = here.phi
+        else:
+            self.phi[:, better] = here.phi[:, better]
+        self.value = xp.where(better, here.value, self.value)
+        self.norm = xp.where(better, here.norm, self.norm)

@@ -38,7 +38,7 @@ class Point(NamedTuple):
 
 def product(a: Array, b: Array) -> Array:
     """Return the scalar product of each task, of shape (n_tasks,)."""
-    return (a * b).sum((0, -1))
+    return namespace(a).linalg.vecdot(a, b).sum(0)
 
 
 def line_search(at: Callable[[Array], Point], here: Point, step: Array, is_open: Array) -> Point:

@@ -62,10 +62,10 @@ class MetaState(Protocol):
 
     @property
     def needs_rows_at_once(self) -> str:
-        """Why a task's rows must come in a single call, as a clause; empty if they need not."""
+        """Why a task's rows must come in a single call, as a clause.
 
-    def update(self, before: Any, rows: Rows, prior_strength: float) -> AdaptedTasks:
-        """Adapt to more rows, of known tasks or new ones."""
+        Empty if they need not: then there is a method `update`, as `GroupsState` has it.
+        """
 
     def summary(self) -> Bunch:
         """Return what was learned, in words that a reader of mixed models knows."""
@@ -152,7 +152,7 @@ class GroupsState:
         return f"the posterior of {what} is found by a search over all rows of a group"
 
     def update(self, before: Any, rows: Rows, prior_strength: float) -> Updated:
-        """See `MetaState`."""
+        """Adapt to more rows, of known tasks or new ones, and to those that were adapted to."""
         tasks, index = task_rows(rows, self.scaling)
         if before.n_tasks and (index is None) != (before.groups is None):
             raise ValueError(

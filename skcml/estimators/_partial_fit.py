@@ -106,7 +106,7 @@ class PartialFitMixin:
         True
         """
         with all_or_nothing(self):
-            state = self._meta
+            state: Any = self._meta
             check_params(self, state)
             # Rows of no weight, by themselves: there are others.
             rows = self._read(
@@ -121,7 +121,8 @@ class PartialFitMixin:
 
         Nothing that was computed from their rows is left of what `fit` and `partial_fit` keep.
         Predictions for other groups do not change by a bit. What `meta_fit` learned stays: if a
-        group was among those that it saw, call `meta_fit` without it.
+        group was among those that it saw, call `meta_fit` without it. So do the weights that
+        ``class_weight="balanced"`` gave to the rows of other exchangeable classes.
 
         Parameters
         ----------

@@ -147,10 +147,6 @@ class PoolState:
         labels = [label[pool.group == task] for task in range(n_tasks)]
         return AdaptedClasses(self.learned, weights, labels, len(_labels(rows)), index, offset)
 
-    def update(self, before: Any, rows: Rows, prior_strength: float) -> AdaptedClasses:
-        """See `MetaState`; `needs_rows_at_once` says why it is not called."""
-        raise NotImplementedError(self.needs_rows_at_once)
-
     def summary(self) -> Bunch:
         """See `MetaState`."""
         theta = self.learned.theta

@@ -259,6 +259,78 @@ class Pipeline(sklearn.pipeline.Pipeline):
                 self.steps = [*self._learned, self.steps[-1]]
         return self
 
+    @available_if(_last_step_has("partial_fit"))
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Adapt the last step to more rows; see there.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, n_features)
+            Rows that are new.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Outputs.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row weights.
+
+        Returns
+        -------
+        self : Pipeline
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model)
+        >>> pipeline = pipeline.meta_fit(X[10:], y[10:], groups=person[10:])
+        >>> for day in range(10):  # of a new person
+        ...     pipeline = pipeline.partial_fit(X[day:day + 1], y[day:day + 1])
+        >>> pipeline.predict(X[:1]).shape
+        (1,)
+        """
+        self._ask_last("partial_fit", X, y, groups=groups, sample_weight=sample_weight)
+        return self
+
+    @available_if(_last_step_has("forget"))
+    def forget(self, groups: Any = None) -> Self:
+        """Have the last step forget groups; see there.
+
+        Parameters
+        ----------
+        groups : label or array-like of labels, optional
+            Groups that were adapted to; None forgets all.
+
+        Returns
+        -------
+        self : Pipeline
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcml import CMLRegressor
+        >>> from skcml.datasets import load_grouped
+        >>> from skcml.pipeline import make_pipeline
+        >>> X, y, person = load_grouped("sleepstudy", return_X_y=True)
+        >>> mixed_model = CMLRegressor(hidden_layer_sizes=(), meta_max_iter=0)
+        >>> pipeline = make_pipeline(StandardScaler(), mixed_model)
+        >>> pipeline = pipeline.meta_fit(X, y, groups=person).fit(X, y, groups=person)
+        >>> len(pipeline.forget([308, 309]).group_effects())
+        16
+        """
+        self.steps[-1][1].forget(groups)
+        return self
+
     def set_params(self, **params: Any) -> Self:
         """Set parameters of the pipeline and of its steps.
 

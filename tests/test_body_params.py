@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import BaseEstimator, clone
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -18,6 +19,7 @@ from torch import nn
 
 from skcml import CMLClassifier, CMLRegressor
 from skcml.estimators._body_params import body_arguments, body_params
+from skcml.model_selection import TaskLearner
 from tests.estimators import grouped, labelled
 
 X, Y, GROUPS = grouped()
@@ -104,48 +106,18 @@ def test_they_are_reached_through_other_estimators():
         assert outer.get_params()[name] == 64
 
 
-class Learner(BaseEstimator):
-    """An estimator over tasks, around another."""
-
-    def __init__(self, estimator=None):
-        self.estimator = estimator
-
-    def fit(self, X, y, groups=None):
-        self.estimator_ = clone(self.estimator).meta_fit(X, y, groups=groups)
-        return self
-
-    def score(self, X, y):
-        return -width_of(self.estimator_)
-
-
 def test_searches_know_them_by_name():
-    learner = Learner(CMLRegressor(body=Net, **BRIEF))
-    grid = {"estimator__body__width": [2, 1]}
-    search = GridSearchCV(learner, grid, cv=GroupKFold(2))
-    # The group is in the last column.
-    search.estimator.estimator.set_params(group_column=2)
-    search.fit(np.column_stack([X, GROUPS]), Y, groups=GROUPS)
-    assert_array_equal(search.cv_results_["mean_test_score"], [-2, -1])
-    assert search.best_params_ == {"estimator__body__width": 1}
-    assert width_of(search.best_estimator_.estimator_) == 1
-
-
-# --- what is refused
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("hiden_layer_sizes", "near it there is hidden_layer_sizes."),
-        ("body_width", "near it there is body__width."),
-        ("body__", "near it there is body."),
-        ("n_shot", "near it there is n_shots"),
-        ("zzz", "it has activation, .*, verbose, and for each argument of body one whose name "),
-    ],
-)
-def test_other_names_are_refused_with_those_nearby(name, sentence):
-    with pytest.raises(TypeError, match=f"^CMLRegressor has no parameter '{name}'; {sentence}"):
-        CMLRegressor(body__width=3, **{name: 3})
+    # The module is a class, and the search makes one of each width.
+    estimator = CMLRegressor(body=Net, **BRIEF)
+    with config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            TaskLearner(estimator, n_shots=2, scoring="neg_root_mean_squared_error"),
+            {"estimator__body__width": [2, 4]},
+            cv=GroupKFold(2),
+        ).fit(X, Y, groups=GROUPS)
+    best = search.best_estimator_.estimator_
+    assert best.body__width == search.best_params_["estimator__body__width"]
+    assert width_of(best) == best.body__width
 
 
 def test_set_params_changes_nothing_of_the_body_where_a_name_is_wrong():

@@ -130,6 +130,25 @@ def test_each_method_does_what_the_steps_do():
     assert_array_equal(pipeline.group_effects(as_frame=False), last.group_effects(as_frame=False))
 
 
+def test_rows_that_come_by_and_by_go_through_the_transformers():
+    pipeline, (scale, curve, last) = learned(), by_hand()
+    for rows in np.array_split(np.arange(len(NEW_Y)), 3):
+        groups = NEW_GROUPS[rows]
+        pipeline.partial_fit(NEW_X[rows], NEW_Y[rows], groups=groups)
+        made = curve.transform(scale.transform(NEW_X[rows]))
+        last.partial_fit(made, NEW_Y[rows], groups=groups)
+    asked = curve.transform(scale.transform(NEW_X))
+    expected = both(last, asked, groups=NEW_GROUPS)
+    assert_array_equal(both(pipeline, NEW_X, groups=NEW_GROUPS), expected)
+    some = NEW_GROUPS[0]
+    assert_array_equal(
+        both(pipeline.forget(some), NEW_X, groups=NEW_GROUPS),
+        both(last.forget(some), asked, groups=NEW_GROUPS),
+    )
+    assert not hasattr(make_pipeline(StandardScaler(), Ridge()), "partial_fit")
+    assert not hasattr(make_pipeline(StandardScaler(), Ridge()), "forget")
+
+
 def test_one_task_needs_no_groups_and_meta_fit_alone_predicts_the_prior():
     scale, curve, last = by_hand()
     made = curve.transform(scale.transform(NEW_X))

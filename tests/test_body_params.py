@@ -120,6 +120,24 @@ def test_searches_know_them_by_name():
     assert width_of(best) == best.body__width
 
 
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("hiden_layer_sizes", "near it there is hidden_layer_sizes."),
+        ("body_width", "near it there is body__width."),
+        ("body__", "near it there is body."),
+        ("n_shot", "near it there is n_shots"),
+        ("zzz", "it has activation, .*, verbose, and for each argument of body one whose name "),
+    ],
+)
+def test_other_names_are_refused_with_those_nearby(name, sentence):
+    with pytest.raises(TypeError, match=f"^CMLRegressor has no parameter '{name}'; {sentence}"):
+        CMLRegressor(body__width=3, **{name: 3})
+
+
 def test_set_params_changes_nothing_of_the_body_where_a_name_is_wrong():
     estimator = CMLRegressor(body=Net, body__width=64)
     with pytest.raises(ValueError, match="Invalid parameter 'widht' for estimator CMLRegressor"):

@@ -8,6 +8,8 @@ import warnings
 from importlib.metadata import version as installed_version
 from typing import Any
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 project = "skcml"
 author = "the skcml developers"
 project_copyright = author
@@ -66,12 +68,29 @@ html_sidebars = {"glossary": [], "walk": [], "contributing": [], "changelog": []
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
+# As a newcomer reads them.
+ORDER = (
+    "new_cows",
+    "how_many_rows",
+    "adaptation",
+    "prior",
+    "intervals",
+    "wheezing",
+    "seizures",
+    "new_digits",
+    "messy_table",
+    "two_levels",
+    "own_network",
+    "save_and_share",
+    "meta_gradient",
+)
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"(__init__|demo|classes)\.py",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": ExplicitOrder([f"plot_{name}.py" for name in ORDER]),
     "doc_module": ("skcml",),
     "reference_url": {"skcml": None},
     "backreferences_dir": "gen_modules",

@@ -2,14 +2,15 @@
 New cows from their first five weeks
 ====================================
 
-Protein in the milk of 79 cows, week after week, on three diets. Sixteen of them are new: from their
-first five weeks, what will the weeks that follow bring?
+Protein in the milk of 79 cows, week after week, on three diets. Sixteen of them are new: from
+their first five weeks, what will the weeks that follow bring?
 """
 
 # %%
 # The table
 # ---------
-# A row is a week of a cow. Every fifth cow is set aside: nothing is learned from her before `fit`.
+# A row is a week of a cow. Every fifth cow is set aside: nothing is learned from her before
+# `fit`.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,8 +26,8 @@ X.assign(cow=cow, protein=y).head()
 # %%
 # Learn once, adapt at once
 # -------------------------
-# ``support="first"`` says that the first rows of a cow predict its later ones; without it, rows are
-# taken to be in no particular order. `meta_fit` sees 63 cows, `fit` the first weeks of the 16
+# ``support="first"`` says that the first rows of a cow predict its later ones; without it, rows
+# are taken to be in no particular order. `meta_fit` sees 63 cows, `fit` the first weeks of the 16
 # others.
 
 est = CMLRegressor(support="first", random_state=0)
@@ -50,7 +51,8 @@ print(f"ridge on all the rows  {rmse(Ridge().fit(X[seen], y[seen]).predict(X[ask
 # %%
 # What it said beforehand
 # -----------------------
-# ``meta_gain_`` judges on cows that were held out from learning, in standard deviations of protein.
+# ``meta_gain_`` judges on cows that were held out from learning, in standard deviations of
+# protein.
 
 for name, error in est.meta_gain_.items():
     print(f"{name:12} {error:.3f}")

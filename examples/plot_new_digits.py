@@ -3,8 +3,8 @@ Digits never seen, from one to ten examples each
 ================================================
 
 The classes of a new task need not be those that were learned from. Learn from pictures of 0 to 4
-how far an example can be trusted, then tell 5 to 9 apart from a few examples of each. Such classes
-are *exchangeable*: `meta_fit` is called without groups.
+how far an example can be trusted, then tell 5 to 9 apart from a few examples of each. Such
+classes are *exchangeable*: `meta_fit` is called without groups.
 """
 
 # %%

@@ -52,7 +52,8 @@ for name, loss in est.meta_gain_.items():
 # What three answers say
 # ----------------------
 # The more of the three years a child wheezed, the likelier the fourth. Points are shares of
-# children, with twice their standard error; a child's own history is no column of X.
+# children, with twice their standard error: few children wheezed in all three years. A child's
+# own history is no column of X, `fit` has seen it.
 
 history = y[shown].groupby(child[shown]).sum().loc[child[asked]].to_numpy()
 truth = y[asked].to_numpy()
@@ -66,4 +67,4 @@ for times in range(4):
 ax.plot(history + 0.12, wheezes, ".", color="C0", label="predicted, a point per child")
 ax.set(xlabel="years with wheezing, of three", ylabel="probability in the fourth", ylim=(-0.02, 1))
 ax.set_xticks(range(4))
-_ = ax.legend(frameon=False)
+_ = ax.legend(frameon=False, loc="upper left")

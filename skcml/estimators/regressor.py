@@ -63,9 +63,10 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
     activation : {"tanh", "relu", "logistic", "sin"}, default="tanh"
         Activation of the hidden layers.
     body : torch.nn.Module, or a class or function that makes one, default=None
-        A network of one's own in place of the hidden layers: it takes rows of X, of any rank, and
-        its outputs, flattened, are the features. Its parameters as they are become the start. What
-        a class or function draws for them, it draws by ``random_state``.
+        A network of one's own in place of the hidden layers: it takes rows of X, of any rank,
+        standardised unless ``standardize=False``, and its outputs, flattened, are the features. Its
+        parameters as they are become the start. What a class or function draws for them, it draws
+        by ``random_state``.
     transductive : bool, default=False
         Whether batch normalisation in ``body`` takes statistics of the rows that are predicted
         together; else of a task's support rows alone, and predictions do not depend on each other.

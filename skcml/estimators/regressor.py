@@ -137,10 +137,10 @@ class CMLRegressor(NumberPredictionsMixin, RegressorMixin, BaseCML):
         Whether to standardise features and outputs by the rows that `meta_fit` sees.
     compile : bool, default=False
         Whether torch compiles, in `meta_fit`, the steps of ``solver="adam"`` and ``"sgd"`` with
-        ``model="synaptic"`` and ``"modulatory"``. It needs a C++ compiler and takes from some
-        seconds to a minute. Steps of a ``body`` of dense layers then take a third of the time;
-        those of built-in networks and of convolutions about as long as without. Nothing else is
-        compiled, and then there is a warning.
+        ``model="synaptic"`` and ``"modulatory"``. That needs a C++ compiler, and takes some seconds
+        to half a minute. Steps of a ``body`` of dense layers then take a third of the time or
+        less, those of small built-in networks two thirds, others as long as without. Nothing else
+        is compiled, and then there is a warning.
     n_jobs : int or None, default=None
         Processes over which `meta_fit` spreads its folds; None is one. With callbacks it is one.
     random_state : int, RandomState instance or None, default=None

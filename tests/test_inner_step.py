@@ -37,7 +37,9 @@ def test_contestants_end_at_the_same_place_and_have_gone_there(entries):
 @pytest.mark.parametrize("apart", [1e-8, np.nan])
 def test_one_that_ends_elsewhere_is_named(entries, apart):
     entries["another"] = lambda n_steps: entries["built-in network"](n_steps) + apart
-    with pytest.raises(ValueError, match=r"After 10 steps another is .* away from built-in network"):
+    with pytest.raises(
+        ValueError, match=r"After 10 steps another is .* away from built-in network"
+    ):
         inner_step.check_same(entries)
 
 

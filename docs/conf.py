@@ -38,11 +38,12 @@ templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_default_options = {
     "members": True,
-    "inherited-members": True,
+    # The pipeline's own are described where scikit-learn describes them.
+    "inherited-members": "Pipeline",
     # Their text is scikit-learn's, and leads to pages of its.
     "exclude-members": "get_metadata_routing, set_decision_function_request, set_fit_request, "
-    "set_predict_log_proba_request, set_predict_proba_request, set_predict_request, "
-    "set_score_request",
+    "set_partial_fit_request, set_predict_log_proba_request, set_predict_proba_request, "
+    "set_predict_request, set_score_request",
 }
 autodoc_typehints = "none"
 numpydoc_show_class_members = False

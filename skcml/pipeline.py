@@ -102,7 +102,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         Those of the last step, if it is a classifier.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all are strings.
 
     See Also

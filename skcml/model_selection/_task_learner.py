@@ -99,7 +99,7 @@ class TaskLearner(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         Labels of shared classes.
     n_features_in_ : int
         Columns of X that ``estimator_`` takes.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all are strings.
 
     Notes

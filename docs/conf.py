@@ -38,12 +38,13 @@ templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_default_options = {
     "members": True,
-    # The pipeline's own are described where scikit-learn describes them.
-    "inherited-members": "Pipeline",
-    # Their text is scikit-learn's, and leads to pages of its.
+    "inherited-members": True,
+    # Their text is scikit-learn's, and leads to pages of its. The last five are of a pipeline whose
+    # last step transforms.
     "exclude-members": "get_metadata_routing, set_decision_function_request, set_fit_request, "
     "set_partial_fit_request, set_predict_log_proba_request, set_predict_proba_request, "
-    "set_predict_request, set_score_request",
+    "set_predict_request, set_score_request, fit_predict, fit_transform, inverse_transform, "
+    "score_samples, transform",
 }
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -64,7 +65,9 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"glossary": [], "walk": [], "contributing": [], "changelog": []}
+html_sidebars = {
+    page: [] for page in ("glossary", "walk", "contributing", "changelog", "auto_examples/*")
+}
 
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
@@ -127,6 +130,28 @@ def link_inside(app: Any, docname: str, source: list[str]) -> None:
         source[0] = re.sub(rf"\]\({out}{outside}", f"]({out[3:]}{inside}", source[0])
 
 
+LABEL = re.compile(r":ref:`([^<`]+) <(\w+)>`")
+VERSION = re.compile(r"( *)\.\. version(added|changed)::")
+
+
+def lead_to_scikit_learn(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Lead what scikit-learn's docstrings refer to to its pages, and leave out its versions."""
+    if not getattr(obj, "__module__", "").startswith("sklearn"):
+        return
+    kept, inside = [], None
+    for line in lines:
+        if found := VERSION.match(line):
+            inside = len(found[1])
+        elif inside is not None and line.strip() and len(line) - len(line.lstrip()) <= inside:
+            inside = None
+        if inside is None:
+            kept.append(LABEL.sub(r"`\1 <https://scikit-learn.org/stable/\2.html>`__", line))
+    lines[:] = kept
+
+
 def setup(app: Any) -> None:
     """Connect the above to Sphinx."""
     app.connect("source-read", link_inside)
+    app.connect("autodoc-process-docstring", lead_to_scikit_learn, priority=100)

@@ -20,6 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 BUILT = Path(__file__).parent / "_build" / "html"
 PAGES = sorted(path for path in BUILT.rglob("*.html") if "_static" not in path.parts)
+EXAMPLES = sorted(BUILT.glob("auto_examples/plot_*.html"))
 DESKTOP, PHONE = (1280, 900), (390, 844)
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 FLAGS = (
@@ -102,7 +103,14 @@ def name_of(page: Path) -> str:
 def test_there_are_pages():
     names = set(map(name_of, PAGES))
     assert {"index.html", "guide/index.html", "api.html", "auto_examples/index.html"} <= names
-    assert sum(name.startswith("auto_examples/plot_") for name in names) >= 8
+    assert len(EXAMPLES) >= 8
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
+def test_an_example_has_a_picture_and_no_warning(page):
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r'class ?= ?"sphx-glr-(single|multi)-img"', text)
+    assert "Warning" not in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

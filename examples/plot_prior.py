@@ -38,10 +38,10 @@ names = [
     "their correlation",
     "sd of noise",
 ]
-lme4 = [251.41, 10.47, 24.74, 5.92, 0.066, 25.59]
-print(f"{'':18}{'skcml':>8}{'lme4':>8}")
+lme4 = [251.405, 10.467, 24.741, 5.922, 0.066, 25.592]
+print(f"{'':18}{'skcml':>9}{'lme4':>9}")
 for name, own, theirs in zip(names, ours, lme4, strict=True):
-    print(f"{name:18}{own:8.3g}{theirs:8.3g}")
+    print(f"{name:18}{own:9.3f}{theirs:9.3f}")
 
 # %%
 # As a picture
@@ -83,3 +83,4 @@ ax.plot(*effects.to_numpy().T, "o", color="C0", label="with what is shared")
 ax.plot(*prior.mean[0], "+", color="black", ms=12, mew=2, label="what is shared")
 ax.set(xlabel="reaction time on day 0 (ms)", ylabel="change per day (ms)")
 _ = ax.legend(frameon=False)
+# sphinx_gallery_thumbnail_number = 2

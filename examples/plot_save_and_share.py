@@ -12,6 +12,7 @@ what was learned: a folder without a row of the data in it, which runs no code w
 # Heights of 26 boys from Oxford, nine each, over five years; age is centred and scaled.
 
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -83,4 +84,4 @@ config.write_text(config.read_text().replace('"prior_strength": 1.0', '"prior_st
 try:
     CMLRegressor.from_pretrained(folder)
 except ValueError as error:
-    print(str(error).replace(str(folder), folder.name))
+    print(textwrap.fill(str(error).replace(str(folder), folder.name), 80))

@@ -75,3 +75,4 @@ winner = clone(search.best_estimator_.estimator).set_params(early_stopping=True,
 winner.meta_fit(table, rate)
 print({name: round(error, 3) for name, error in winner.meta_gain_.items()})
 _ = MetaLearningCurveDisplay.from_estimator(winner)
+# sphinx_gallery_thumbnail_number = 2

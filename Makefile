@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 INSTALLED := .venv/installed
 
-.PHONY: .venv demo test fuzz lint format docs installed bench clean
+.PHONY: .venv demo test fuzz lint format docs pages installed bench clean
 
 .venv: $(INSTALLED)
 
@@ -38,11 +38,13 @@ format: .venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pages, the gallery's examples, and a look at all of them with a browser without a screen.
-docs: .venv
+# The pages, for which the gallery's examples run; and a look at all of them with a browser.
+docs: pages
+	$(BIN)/python -m pytest docs/test_pages.py
+
+pages: .venv
 	$(BIN)/pip install -c constraints.txt -e ".[docs]"
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
-	$(BIN)/python -m pytest docs/test_pages.py
 
 # What is published, run from a wheel in an environment of its own.
 installed:

@@ -630,12 +630,19 @@ class MetaFittedPipeline(Pipeline):
     """Learns, before its first fit, from data made up to look like those it is given."""
 
     def fit(self, X, y=None, **params):
+        self.learn(X, y)
+        return super().fit(X, y, **params)
+
+    def partial_fit(self, X, y, **params):
+        self.learn(X, y)
+        return super().partial_fit(X, y, **params)
+
+    def learn(self, X, y):
         width, outputs = np.asarray(X).shape, np.asarray(y).shape
         if self._learned is None and len(width) == 2 and width[1] > 0 and len(outputs) > 0:
             columns = tuple(X.columns) if hasattr(X, "columns") else None
             learner = copy.deepcopy(made_up(width[1], outputs[1:], columns))
             self.steps, self._learned = learner.steps, learner._learned
-        return super().fit(X, y, **params)
 
 
 @functools.cache

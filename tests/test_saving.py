@@ -43,7 +43,7 @@ def assert_same_params(one, other):
 # --- states
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "updated"])
 def test_regressors_come_back_bit_for_bit(kind, tmp_path):
     estimator, groups = fitted_regressor(kind)
     found = loaded(estimator, tmp_path)

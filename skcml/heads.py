@@ -24,11 +24,10 @@ from skcml.likelihoods import Likelihood
 from skcml.nearest_gaussian import gaussian_posterior
 from skcml.problems.features import Body, LinearHead
 from skcml.problems.meta_params import MetaParams
+from skcml.singular_form import are_of_one_task, variance_left
 
-# Rows predicted at a time, and numbers gathered at a time for their variances: the working memory
-# stays small.
+# Rows predicted at a time: the working memory stays small.
 _ROWS = 4_000
-_GATHERED = 250_000
 # Relative accuracy of the doubt about a row's predictor.
 TOL = 1e-4
 
@@ -309,12 +308,8 @@ class Posterior:
                 total[..., part] = self.heads.noise[..., None] + self._doubt(z, codes[part])
         return mean, total
 
-    def _is_single(self, codes: np.ndarray) -> bool:
-        """Tell whether all rows are of the one task there is."""
-        return len(self.coefficients) == 2 and (codes == codes[0]).all()
-
     def _mean(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        if self._is_single(codes):
+        if are_of_one_task(self.starts, codes):
             return (z @ self.coefficients[codes[0]][..., None])[..., 0]
         return (z * np.moveaxis(self.coefficients[codes], 0, 2)).sum(-1)
 
@@ -328,42 +323,11 @@ class Posterior:
         return doubt[:, :, None]
 
     def _doubt(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return |a|^2 - |V a|^2, a the whitened features: the variance of the predictor.
-
-        Of shape (M, m, n_rows), or (M, m, m, n_rows) as a covariance of coupled logits.
-        """
-        a = z @ self.heads.factor
-        total = (a**2).sum(-1)
-        if self.heads.is_coupled:
-            total = total[:, :, None] * np.eye(a.shape[1])[..., None]
-        if self._is_single(codes):
-            v = self.directions if codes[0] == 0 else self.directions[:0]
-            total -= self._squares(a @ np.moveaxis(v, 0, -1)).sum(-1)
-        else:
-            counts = np.diff(self.starts)[codes]
-            # Runs of rows that have about as many directions as may be gathered.
-            numbers = max(self.heads.factor[..., 0, :].size, 1)
-            at_once = max(_GATHERED // numbers, 1)
-            run = np.cumsum(counts) // at_once
-            for part in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(run)) + 1):
-                total[..., part] -= self._known(a[..., part, :], codes[part], counts[part])
-        # Rounding may not take a variance below zero.
-        return total if self.heads.is_coupled else np.maximum(total, 0.0)
-
-    def _known(self, a: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return |V a|^2 for rows of many tasks, whose V have ``counts`` rows."""
-        ends = np.cumsum(counts)
-        first = self.starts[:-1][codes] - (ends - counts)
-        direction = np.arange(ends[-1]) + np.repeat(first, counts)
-        row = np.repeat(np.arange(len(codes)), counts)
-        along = (np.moveaxis(self.directions[direction], 0, 2) * a[:, :, row]).sum(-1)
-        squares = self._squares(along)
-        known = np.zeros((*squares.shape[:-1], len(codes)))
-        if ends[-1]:
-            starts = (ends - counts)[counts > 0]
-            known[..., counts > 0] = np.add.reduceat(squares, starts, axis=-1)
-        return known
-
-    def _squares(self, along: np.ndarray) -> np.ndarray:
-        """Return squares of (M, m, ...), or products (M, m, m, ...) of coupled logits."""
-        return along[:, :, None] * along[:, None] if self.heads.is_coupled else along**2
+        """Return the variance of the predictors, or their covariance if logits are coupled."""
+        return variance_left(
+            z @ self.heads.factor,
+            self.directions,
+            self.starts,
+            codes,
+            is_coupled=self.heads.is_coupled,
+        )

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import skcml.heads
+import skcml.singular_form
 from skcml.episodes import Episode, TaskRows
 from skcml.glm import GLM, solve
 from skcml.heads import Heads
@@ -294,7 +295,7 @@ def test_how_many_rows_are_predicted_at_once_changes_nothing(n_tasks):
 @pytest.mark.parametrize("gathered", [1, 300, 10**9])
 def test_how_much_is_gathered_at_once_changes_nothing(monkeypatch, gathered):
     problem, thetas, heads = heads_of((7,), 3, 2)
-    monkeypatch.setattr(skcml.heads, "_GATHERED", gathered)
+    monkeypatch.setattr(skcml.singular_form, "_GATHERED", gathered)
     assert_predicts_as(condition_densely, problem, thetas, heads, tasks_of(2))
 
 

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.problems.base import CurvedProblem, InnerProblem, Term
-from skcml.problems.proximal import START_STRENGTH, STRENGTHS
+from skcml.problems.pull import START_STRENGTH, STRENGTHS
 from tests.asserts import assert_energy_theta_grad, assert_follows, augmented_gradient
 from tests.builders import (
     COSTS,
@@ -47,7 +47,7 @@ def gauss_newton_matrix(problem, theta, episode, phi, t, beta):
     """Return Lambda + J' W J of a task, J by torch and W the second derivative of the cost."""
     graph, _ = graph_of(problem, theta, episode)
     batch = problem.embed(theta, episode)
-    matrix = np.diag(problem.strengths(theta))
+    matrix = np.diag(problem.pull.strengths(theta))
     for x, y, weight in (
         (batch.x_support, batch.y_support, batch.w_support),
         (batch.x_query, batch.y_query, beta * batch.w_query),
@@ -168,7 +168,7 @@ def test_a_start_is_omega_and_strengths_are_shared_as_asked(layer, strength):
     n_strengths = n_params if strength == "synapse" else len(network.fast)
     assert theta["omega"].shape == (n_params,)
     assert theta["log_strength"].shape == (n_strengths,)
-    assert_allclose(problem.strengths(theta), START_STRENGTH)
+    assert_allclose(problem.pull.strengths(theta), START_STRENGTH)
     batch = problem.embed(theta, proximal_episode(problem))
     start = problem.start(theta, batch)
     assert start.shape == (1, 4, n_params)
@@ -180,7 +180,7 @@ def test_strengths_of_a_layer_are_those_of_its_parameters():
     problem = proximal_problem("modulated", strength="layer", hidden=(7,))
     theta = proximal_theta(problem)
     theta["log_strength"][...] = np.log([1.0, 2.0, 3.0])
-    assert_allclose(problem.strengths(theta), np.repeat([1.0, 2.0, 3.0], [7, 7, 22]))
+    assert_allclose(problem.pull.strengths(theta), np.repeat([1.0, 2.0, 3.0], [7, 7, 22]))
 
 
 @LAYER

@@ -33,7 +33,7 @@ def test_the_error_is_as_stated():
     # For one task of linear networks the derivative in omega is lambda v.
     problem, solver, theta, episode = network_case(hidden=(), log_strength=-1.0)
     episode = episode.subset(np.array([2]))
-    strength = problem.strengths(theta)
+    strength = problem.pull.strengths(theta)
     batch = problem.embed(theta, episode)
     eye = np.eye(len(strength))
     inverse = problem.curvature_inverse(solver(problem, theta, batch).phi, theta, batch, 0.0)

@@ -35,7 +35,7 @@ def test_times_the_strengths_it_is_the_gradient_of_the_energys_minimum(hidden):
     direction = learned_direction(problem)
     batch = problem.embed(theta, episode)
     phi = solver(problem, theta, batch).phi
-    gradient = problem.strengths(theta) * (theta["omega"] - phi[0].mean(0))
+    gradient = problem.pull.strengths(theta) * (theta["omega"] - phi[0].mean(0))
     numeric = slope_along(minimum, theta, direction)
     assert gradient @ direction[: len(gradient)] == pytest.approx(numeric, rel=1e-7)
 

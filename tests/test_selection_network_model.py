@@ -51,7 +51,7 @@ def started(kind, hidden=(4,), strength="synapse", mixed=None, **changes):
 def head_strengths(problem, theta):
     """Return the strengths of the head, (n_features, n_outputs)."""
     shape = problem.network.fast["head"]
-    return problem.strengths(theta)[-np.prod(shape) :].reshape(shape)
+    return problem.pull.strengths(theta)[-np.prod(shape) :].reshape(shape)
 
 
 # --- the start
@@ -79,7 +79,7 @@ def test_strengths_of_inputs_start_as_noise_over_variance(kind):
         assert_allclose(found[2, output], 3 / SPREAD_FLOOR**2)
     # Hidden features have the same, whatever the noise.
     assert_allclose(found[3:], HIDDEN_STRENGTH)
-    others = problem.strengths(theta)[: -found.size]
+    others = problem.pull.strengths(theta)[: -found.size]
     assert_array_equal(others, np.ones(len(others)))
 
 

@@ -147,7 +147,7 @@ def test_more_precision_holds_tasks_at_the_prior(stack):
     changed = stack.with_precision(3.0).members
     for member, old, new in zip(stack.members, before, changed, strict=True):
         assert_array_equal(member.vector, old)
-        assert_allclose(stack.problem.strengths(new), 3 * stack.problem.strengths(member))
+        assert_allclose(stack.problem.pull.strengths(new), 3 * stack.problem.pull.strengths(member))
         assert_array_equal(new["omega"], member["omega"])
 
 

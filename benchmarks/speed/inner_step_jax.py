@@ -76,7 +76,7 @@ def descent(
             start += n_in * n_out
         return parts
 
-    omega, strength = by_layer(theta["omega"]), by_layer(problem.strengths(theta))
+    omega, strength = by_layer(theta["omega"]), by_layer(problem.pull.strengths(theta))
     x, y = jnp.asarray(episode.x_support), jnp.asarray(episode.y_support[0])
 
     def run(n_steps: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from skcml.estimators._progress import hook_data
 from skcml.estimators._saving import SavingMixin
 from skcml.estimators._summaries import SummariesMixin
 from skcml.problems.mlp import ACTIVATIONS
-from skcml.problems.proximal import STRENGTHS
+from skcml.problems.pull import STRENGTHS
 from skcml.rules.contrastive import SCHEMES
 from skcml.selection.families import Family
 from skcml.solvers.choice import CHOICES

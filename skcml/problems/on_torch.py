@@ -84,9 +84,10 @@ class OnTorch:
         """That of a `ProximalProblem`."""
         return self.problem.cost
 
-    def write_strengths(self, theta: Mapping[str, Array], name: str, values: np.ndarray) -> None:
-        """See `ProximalProblem`."""
-        self.problem.write_strengths(theta, name, values)
+    @property
+    def pull(self) -> Any:
+        """That of a `ProximalProblem`."""
+        return self.problem.pull
 
     def initialize(self, theta: MetaParams, rng: np.random.Generator) -> None:
         """Draw a start."""

@@ -9,14 +9,11 @@ This is the complex synapse of Zucchet et al. (NeurIPS 2022, arXiv 2104.01677, s
 and weights are slow. :math:`\theta` holds the consolidated values :math:`\omega`, the logarithms of
 the strengths :math:`\lambda`, and the slow weights.
 
-The derivatives of E with respect to :math:`\omega` and :math:`\log \lambda` are
-:math:`-\lambda_k (\phi_k - \omega_k)` and :math:`\tfrac12 \lambda_k (\phi_k - \omega_k)^2`: a
-contrast of them is local to the synapse, and takes no backward pass.
+The pull to :math:`\omega` is in `pull`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,12 +29,8 @@ from skcml.problems.context import Context
 from skcml.problems.features import mean_weights, row_context
 from skcml.problems.jacobian import Jacobian
 from skcml.problems.meta_params import MetaParams
+from skcml.problems.pull import START_STRENGTH, Pull
 from skcml.problems.task_network import Rows, TaskNetwork
-
-STRENGTHS = ("fixed", "layer", "synapse")
-# Strength at the start. Outputs are standardised and a row costs half its squared error, so that
-# a parameter moves by one against the wish of a row's full standard deviation.
-START_STRENGTH = 1.0
 
 
 class PulledNetwork(NamedTuple):
@@ -88,36 +81,22 @@ class ProximalProblem:
         """Whether no weight is slow."""
         return not self.network.slow
 
+    @cached_property
+    def pull(self) -> Pull:
+        """What tasks share of their parameters."""
+        return Pull(self.network.fast, self.strength, self.is_tied)
+
     @property
     def learned(self) -> dict[str, np.ndarray]:
         """Which entries of theta are learned, where not all are."""
-        return {"log_strength": np.array(self.strength != "fixed")}
-
-    @cached_property
-    def block(self) -> np.ndarray:
-        """Which strength is whose, of shape (n_params,)."""
-        sizes = [math.prod(shape) for shape in self.network.fast.values()]
-        if self.strength == "synapse":
-            return np.arange(sum(sizes))
-        return np.repeat(np.arange(len(sizes)), sizes)
-
-    def _spread(self, n_params: int) -> np.ndarray:
-        """Return which entry of omega is whose: (n_params,) indices."""
-        n_shared = len(self.block)
-        if not self.is_tied:
-            return np.arange(n_shared)
-        width, _ = self.network.fast["head"]
-        n_hidden = n_shared - width
-        head = np.repeat(np.arange(n_hidden, n_shared), (n_params - n_hidden) // width)
-        return np.concatenate([np.arange(n_hidden), head])
+        return self.pull.learned
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the meta-parameters."""
         return {
             **self.network.slow,
-            "omega": self.block.shape,
-            "log_strength": (int(self.block[-1]) + 1,),
+            **self.pull.shapes,
             "log_scatter": (self.network.n_outputs, 2),
         }
 
@@ -129,24 +108,13 @@ class ProximalProblem:
         theta["omega"][...] = np.concatenate([drawn[name].ravel() for name in self.network.fast])
         theta["log_strength"][...] = np.log(START_STRENGTH)
 
-    def write_strengths(self, theta: Mapping[str, Array], name: str, values: np.ndarray) -> None:
-        """Set the strengths of one block of parameters, or their geometric mean for all of it."""
-        start = 0
-        for block, shape in self.network.fast.items():
-            mine = self.block[start : start + math.prod(shape)]
-            start += math.prod(shape)
-            if block == name:
-                logs = np.log(values).ravel()
-                total = np.bincount(mine - mine[0], logs) / np.bincount(mine - mine[0])
-                theta["log_strength"][mine[0] : mine[-1] + 1] = total
-
     def embed(self, theta: Mapping[str, Array], episode: Episode) -> Episode:
         """Return the episode with weights of query rows that make their sum a mean."""
         return replace(episode, w_query=mean_weights(episode.w_query, self.cost))
 
     def energy(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return E of each task."""
-        return self._misfit(phi, theta, self._support(batch)) + self._prior(phi, theta)
+        return self._misfit(phi, theta, self._support(batch)) + self.pull.energy(phi, theta)
 
     def loss(self, phi: Array, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return L of each task."""
@@ -154,10 +122,7 @@ class ProximalProblem:
 
     def start(self, theta: Mapping[str, Array], batch: Episode) -> Array:
         """Return omega for every task."""
-        n_params = len(self.block)
-        if self.is_tied:
-            n_params += self.network.fast["head"][0] * (len(batch.y_query) - 1)
-        omega, _ = self.common(theta, n_params)
+        omega, _ = self.pull.common(theta, self.pull.n_params(len(batch.y_query)))
         return namespace(omega).tile(omega, (1, len(batch.w_query), 1))
 
     def augmented(
@@ -171,7 +136,7 @@ class ProximalProblem:
     ) -> tuple[PulledNetwork, Rows]:
         """See `FlatProblem`."""
         slow = {name: theta[name] for name in self.network.slow}
-        model = PulledNetwork(slow, *self.common(theta, phi.shape[-1]))
+        model = PulledNetwork(slow, *self.pull.common(theta, phi.shape[-1]))
         return model, self._augmented(batch, beta)
 
     def augmented_at(self, phi: Array, model: PulledNetwork, rows: Rows) -> tuple[Array, Array]:
@@ -210,7 +175,7 @@ class ProximalProblem:
         :math:`\Lambda^{-1} - \Lambda^{-1} B^\top (S + B \Lambda^{-1} B^\top)^{-1} B \Lambda^{-1}`.
         """
         roots, signs = self._roots(phi, theta, self._augmented(batch, beta))
-        _, strength = self.common(theta, phi.shape[-1])
+        _, strength = self.pull.common(theta, phi.shape[-1])
         if signs.shape[1] <= strength.shape[0]:
             gram = roots.gram(strength**-0.5)
             eye = identity_like(gram, gram.shape[-1])
@@ -230,19 +195,7 @@ class ProximalProblem:
 
     def solve_prior(self, direction: Array, theta: Mapping[str, Array]) -> Array:
         """Divide by the strengths."""
-        return direction / self.common(theta, direction.shape[-1])[1]
-
-    def strengths(self, theta: Mapping[str, Array]) -> Array:
-        """Return lambda of each entry of omega."""
-        return namespace(theta["omega"]).exp(theta["log_strength"])[self.block]
-
-    def common(self, theta: Mapping[str, Array], n_params: int) -> tuple[Array, Array]:
-        """Return omega and lambda of each parameter of a task, of shape (n_params,)."""
-        omega, strength = theta["omega"], self.strengths(theta)
-        if not self.is_tied:
-            return omega, strength
-        spread = self._spread(n_params)
-        return omega[spread], strength[spread]
+        return direction / self.pull.common(theta, direction.shape[-1])[1]
 
     def theta_grad(
         self, terms: Sequence[Term], theta: Mapping[str, Array], batch: Episode
@@ -251,14 +204,7 @@ class ProximalProblem:
         grad = MetaParams(self.shapes)
         for phi, coefficient, _ in terms:
             if coefficient is not None:
-                spread = self._spread(phi.shape[-1])
-                omega, strength = (to_numpy(a) for a in self.common(theta, len(spread)))
-                moved = to_numpy(phi[0]) - omega
-                pulled = to_numpy(coefficient)[:, None] * strength * moved
-                grad["omega"][...] -= np.bincount(spread, pulled.sum(0))
-                if self.strength != "fixed":
-                    local = 0.5 * (pulled * moved).sum(0)
-                    grad["log_strength"][...] += np.bincount(self.block[spread], local)
+                self.pull.add_grad(grad, phi, coefficient, theta)
         if self.network.slow:
             self._add_slow([(t.phi, t.energy) for t in terms], theta, self._support(batch), grad)
             self._add_slow([(t.phi, t.loss) for t in terms], theta, self._query(batch), grad)
@@ -321,10 +267,6 @@ class ProximalProblem:
 
     def _misfit(self, phi: Array, theta: Mapping[str, Array], rows: Rows) -> Array:
         return (rows.weight * self.cost.nll(rows.y, self._eta(phi, theta, rows)[0])).sum(-1)
-
-    def _prior(self, phi: Array, theta: Mapping[str, Array]) -> Array:
-        omega, strength = self.common(theta, phi.shape[-1])
-        return 0.5 * (strength * (phi[0] - omega) ** 2).sum(-1)
 
     def _slope(self, rows: Rows, eta: Array) -> Array:
         """Return the derivative of the rows' costs by the outputs, (n_tasks, n_rows, 1, O)."""

@@ -87,7 +87,7 @@ class NetworkModel:
             # A row costs half its squared error whatever the noise: strengths are in its units.
             strength[:n_linear, output] = model.noise / np.maximum(spread, floor)
         theta["omega"][-head.size :] = head.ravel()
-        problem.write_strengths(theta, "head", strength)
+        problem.pull.write(theta, "head", strength)
         return theta
 
     def calibrate(

@@ -91,9 +91,7 @@ def factors_of(posterior: Posterior, strength: float) -> list[np.ndarray]:
     return [rows[start:stop].copy() for start, stop in pairwise(posterior.starts[:-1])]
 
 
-def condition(
-    heads: Heads, factors: Sequence[np.ndarray], strength: float, *, principal: bool = False
-) -> Posterior:
+def condition(heads: Heads, factors: Sequence[np.ndarray], strength: float) -> Posterior:
     """Return the posterior of tasks of which the factors are known.
 
     Parameters
@@ -103,9 +101,6 @@ def condition(
     factors : sequence of ndarray of shape (n_kept, M, m, P + 1)
     strength : float
         Factor on the learned prior precision.
-    principal : bool, default=False
-        Whether to rotate V to its principal directions, as `Heads.adapt` does, so that `factors_of`
-        can go back.
     """
     heads_now = heads.with_precision(strength)
     kept = np.array([len(factor) for factor in factors], dtype=np.intp)
@@ -113,23 +108,18 @@ def condition(
     shape = heads.factor.shape
     shift = np.zeros((len(factors) + 1, *shape[:2], shape[-1]))
     directions = np.empty((starts[-1], *shape[:2], shape[-1]))
-    lengths = np.empty(directions.shape[:-1]) if principal else None
     for chosen in _alike(kept):
         rows = _stacked(factors, chosen)
         rows[..., :-1] /= np.sqrt(strength)
         design = rows[..., :-1]
-        # The dual of `LeastSquares`. To predict, V needs no rotation.
+        # The dual of `LeastSquares`. V needs no rotation here: a factor has no order of rows.
         rows = whiten(np.eye(design.shape[-2]) + design @ design.mT, rows)
         v, along = rows[..., :-1], rows[..., -1:]
         shift[chosen] = np.moveaxis((v.mT @ along)[..., 0], 2, 0)
         place = starts[chosen][:, None] + np.arange(design.shape[-2])
-        if lengths is not None:
-            turn, size, axes = np.linalg.svd(v, full_matrices=False)
-            v = size[..., None] * axes
-            lengths[place] = np.moveaxis((turn.mT @ along)[..., 0], (2, 3), (0, 1))
         directions[place] = np.moveaxis(v, (2, 3), (0, 1))
     coefficients = heads_now.omega + (heads_now.factor @ shift[..., None])[..., 0]
-    return Posterior(heads_now, coefficients, directions, starts, lengths)
+    return Posterior(heads_now, coefficients, directions, starts)
 
 
 def _whitened(heads: Heads, tasks: TaskRows, place: np.ndarray) -> np.ndarray:

@@ -53,6 +53,14 @@ def two_outputs():
     return CMLRegressor(**TINY).meta_fit(X, y, groups=CODES).fit(X[:4], y[:4]), X, None
 
 
+def by_and_by():
+    est = CMLRegressor(**TINY).meta_fit(X, Y, groups=CODES)
+    for first in range(0, 20, 8):
+        rows = slice(first, first + 8)
+        est.partial_fit(X[rows], Y[rows], groups=CODES[rows])
+    return est, X, CODES
+
+
 def column():
     table = np.column_stack([CODES, X])
     est = CMLRegressor(group_column=0, **TINY).meta_fit(table, Y)
@@ -117,6 +125,7 @@ EXAMPLES = {
     for example in (
         numbers,
         two_outputs,
+        by_and_by,
         column,
         counts,
         synaptic,
@@ -138,6 +147,7 @@ def asked(name):
     table = np.column_stack([CODES, X])
     return {
         "numbers": (frame, WORDS),
+        "by_and_by": (X, CODES),
         "column": (table, None),
         "counts": (X, DAYS),
         "synaptic": (X, PAIRS),

@@ -78,9 +78,6 @@ def test_a_posterior_gives_factors_back(kind, hidden, strength):
     posterior = heads.with_precision(strength).adapt(tasks)
     factors = factors_of(posterior, strength)
     assert_same(condition(heads, factors, strength), posterior)
-    again = condition(heads, factors, strength, principal=True)
-    assert_same(again, posterior)
-    assert_same(condition(heads, factors_of(again, strength), strength), posterior)
     # And where the prior is another, or there are more rows.
     assert_same(condition(heads, factors, 1.0), heads.adapt(tasks))
     found = condition(heads, add_rows(heads, more, factors), 1.0)

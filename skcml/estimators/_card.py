@@ -6,17 +6,14 @@ import json
 from typing import Any
 
 from skcml.estimators._pool import PoolState
-from skcml.estimators._updated import Updated
 
 # Names of columns and classes that are listed.
 MAX_NAMES = 30
 
 
 def fitted_tasks(estimator: Any) -> Any:
-    """Return what `fit` has left behind; None where `meta_fit` alone has, which is the prior."""
+    """Return what `fit` or `partial_fit` has left behind; None where it is the prior alone."""
     adapted = getattr(estimator, "_adapted", None)
-    if isinstance(adapted, Updated):
-        return adapted.as_fitted()
     return None if adapted is None or getattr(adapted, "is_prior", False) else adapted
 
 

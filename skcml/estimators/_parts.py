@@ -18,6 +18,8 @@ from skcml.estimators._inputs import Targets
 from skcml.estimators._meta_state import GroupsState
 from skcml.estimators._pool import PoolState
 from skcml.estimators._scaling import Scaling
+from skcml.estimators._shelves import Shelves
+from skcml.estimators._updated import Updated
 from skcml.grouping import GroupIndex
 from skcml.heads import Heads, Posterior
 from skcml.likelihoods import Bernoulli, Categorical, Poisson, SquaredError
@@ -129,6 +131,25 @@ def _adapted(adapted: Adapted) -> bool:
     )
 
 
+def _updated(updated: Updated) -> bool:
+    learned, factors = updated.learned, updated.factors
+    n_tasks = 1 if updated.groups is None else len(updated.groups)
+    return (
+        set(factors) == {name for name in learned.members if learned.speaks_of_known(name)}
+        and all(_factors_of(learned.members[name], kept) for name, kept in factors.items())
+        and all(len(kept) == n_tasks for kept in factors.values())
+        and 0 < updated.prior_strength < np.inf
+    )
+
+
+def _factors_of(heads: Any, kept: Shelves) -> bool:
+    if not isinstance(heads, Heads) or heads.likelihood is not None:
+        return False
+    n_heads, n_outputs, _, n_columns = heads.factor.shape
+    shape = (n_heads, n_outputs, n_columns + 1)
+    return all(len(factor) <= n_columns and factor.shape[1:] == shape for factor in kept)
+
+
 def _of_tasks(posterior: Posterior | NetworkPosterior) -> np.ndarray:
     return posterior.coefficients if isinstance(posterior, Posterior) else posterior.phi
 
@@ -183,6 +204,8 @@ PARTS: dict[Any, Callable[[Any], bool] | None] = {
     Scaling: _scaling,
     Targets: None,
     Adapted: _adapted,
+    Updated: _updated,
+    Shelves: None,
     Blend: None,
     GroupIndex: None,
     Heads: _heads,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -108,8 +108,10 @@ class PoolState:
     params: dict[str, Any]
     n_classes: int
     n_rows: int
-    targets: None = None
-    needs_rows_at_once: str = "exchangeable classes are found by a search over all their rows"
+    targets: ClassVar[None] = None
+    needs_rows_at_once: ClassVar[str] = (
+        "exchangeable classes are found by a search over all their rows"
+    )
 
     def attributes(self) -> dict[str, Any]:
         """See `MetaState`; there is nothing to predict before `fit` has brought classes."""

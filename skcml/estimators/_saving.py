@@ -88,9 +88,6 @@ class SavingMixin:
     ) -> Self:
         """Load what `save_pretrained` has saved; it predicts and adapts with the same bits.
 
-        Only after `partial_fit` do predictions differ, by rounding: what is saved is what `fit` on
-        all rows would have left behind.
-
         Nothing in the files is run, and nothing is taken for what it should be: sizes, checksums,
         types and shapes are looked at first.
 

@@ -23,6 +23,7 @@ from skcml.estimators._inputs import Rows, Targets
 from skcml.estimators._meta_state import GroupsState, MetaState, watched_params
 from skcml.estimators._parts import PARTS
 from skcml.estimators._pool import PoolState
+from skcml.estimators._updated import Updated
 from skcml.persistence import Decoder, Encoder, fits
 from skcml.problems.functional_module import FunctionalModule
 from skcml.problems.module_weights import outputs_of, weights_of, with_weights
@@ -153,7 +154,7 @@ def restore(estimator: Any, config: Config, arrays: Arrays) -> None:
     """Give an estimator, with its body, what was learned and adapted."""
     decoder = Decoder(PARTS, arrays, {"body": estimator.body}, {"device": estimator.device})
     meta = decoder.decode(config.get("meta"), "meta", GroupsState | PoolState | None)
-    hint = Adapted | AdaptedClasses | None
+    hint = Adapted | AdaptedClasses | Updated | None
     adapted = decoder.decode(config.get("adapted"), "adapted", hint)
     if meta is None and adapted is None:
         raise ValueError("nothing has been learned")
@@ -176,10 +177,10 @@ def _without_body(meta: Any) -> Any:
 
 def _with_params(meta: Any, estimator: Any, config: Config) -> MetaState:
     """Return what was learned, with the parameters of which the file does not know."""
-    _check_names(without_body_params(meta.params), type(estimator))
+    _check_names(meta.params, type(estimator))
     now = watched_params(estimator)
     new = {name: value for name, value in now.items() if name not in config["params"]}
-    params = {**without_body_params(meta.params), **new, "device": now["device"]}
+    params = {**meta.params, **new, "device": now["device"]}
     state: MetaState = replace(meta, params=params)
     return state
 
@@ -189,6 +190,8 @@ def _try_out(estimator: Any) -> None:
     n_columns = estimator.n_features_in_ - (estimator._group_column is not None)
     adapted: Any = getattr(estimator, "_adapted", None)
     meta: Any = getattr(estimator, "_meta", None)
+    if isinstance(adapted, Updated):
+        adapted = adapted.adapted_to(np.arange(adapted.n_tasks)[-1:])
     if isinstance(adapted, Adapted):
         n_known, codes = len(adapted.scaling.x_mean), [len(adapted.seen) - 1, -1]
     else:

@@ -54,7 +54,9 @@ class Updated:
         """Go on from what `fit` left behind, or `meta_fit` alone."""
         strength = adapted.prior_strength
         factors = {
-            name: Shelves(factors_of(adapted.posteriors[name], strength) if adapted.n_tasks else ())
+            name: Shelves.of(
+                factors_of(adapted.posteriors[name], strength) if adapted.n_tasks else ()
+            )
             for name in learned.members
             if learned.speaks_of_known(name)
         }
@@ -90,7 +92,7 @@ class Updated:
         if groups is not None:
             factors, index, codes = self._with_groups(groups)
         elif not self.n_tasks:
-            factors = {name: Shelves([no_rows(self._heads(name))]) for name in factors}
+            factors = {name: Shelves.of([no_rows(self._heads(name))]) for name in factors}
         factors = {
             name: kept.replaced(codes, add_rows(self._heads(name), tasks, kept[codes]))
             for name, kept in factors.items()
@@ -114,7 +116,7 @@ class Updated:
             everyone = [no_rows(self._heads(name))] * len(index)
             for code, factor in zip(moved.tolist(), kept, strict=True):
                 everyone[code] = factor
-            factors[name] = Shelves(everyone)
+            factors[name] = Shelves.of(everyone)
         return factors, index, index.lookup(groups.labels, len(groups))
 
     def for_rows(self, groups: Any, n_samples: int) -> tuple[Adapted, np.ndarray]:
@@ -124,27 +126,21 @@ class Updated:
         kept = self.factors["mixed_model"][np.maximum(asked, 0)]
         seen = np.array([len(factor) > 0 for factor in kept]) & (asked >= 0)
         place = np.where(seen, np.cumsum(seen) - 1, -1)
-        return self._adapted_to(asked[seen]), place[codes]
+        return self.adapted_to(asked[seen]), place[codes]
 
     def without(self, codes: np.ndarray) -> tuple[Updated | Adapted, slice]:
         """Return this without some tasks, of which no number is left, and that classes stay."""
         left = np.delete(np.arange(self.n_tasks), codes)
         if not len(left) or self.groups is None:
-            return self._adapted_to(left), slice(None)
-        factors = {name: Shelves(kept[left]) for name, kept in self.factors.items()}
+            return self.adapted_to(left), slice(None)
+        factors = {name: Shelves.of(kept[left]) for name, kept in self.factors.items()}
         groups = GroupIndex(self.groups.labels[left])
         return replace(self, factors=factors, groups=groups), slice(None)
 
-    def as_fitted(self) -> Adapted:
-        """Return the posteriors of all tasks, as `fit` leaves them behind."""
-        seen = np.array([len(factor) > 0 for factor in self.factors["mixed_model"]], dtype=bool)
-        found = self._adapted_to(np.arange(self.n_tasks), principal=True)
-        return replace(found, groups=self.groups, seen=seen)
-
-    def _adapted_to(self, tasks: np.ndarray, *, principal: bool = False) -> Adapted:
+    def adapted_to(self, tasks: np.ndarray) -> Adapted:
         """Return the posteriors of some tasks, which all count as seen."""
         posteriors = {
-            name: self._posterior(name, tasks, principal=principal)
+            name: self._posterior(name, tasks)
             if name in self.factors
             else heads.with_precision(self.prior_strength).prior
             for name, heads in self.learned.members.items()
@@ -159,9 +155,8 @@ class Updated:
             targets=self.targets,
         )
 
-    def _posterior(self, name: str, tasks: np.ndarray, *, principal: bool = False) -> Posterior:
-        factors = self.factors[name][tasks]
-        return condition(self._heads(name), factors, self.prior_strength, principal=principal)
+    def _posterior(self, name: str, tasks: np.ndarray) -> Posterior:
+        return condition(self._heads(name), self.factors[name][tasks], self.prior_strength)
 
     def _heads(self, name: str) -> Heads:
         """Return a member's heads, with the prior as it was learned."""

@@ -1,7 +1,14 @@
-"""What tests of pictures need: matplotlib without a window, and no picture left behind."""
+"""What tests need around them: scikit-learn's routing, matplotlib without a window."""
 
 import matplotlib as mpl
 import pytest
+import sklearn
+
+
+@pytest.fixture
+def routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
 
 
 @pytest.fixture

@@ -16,20 +16,15 @@ from sklearn.preprocessing import StandardScaler
 
 import skcml.pipeline
 from skcml import CMLRegressor
-from tests.estimators import both, grouped, linear, quick
+from tests.estimators import both, quick
+from tests.pipelines import GROUPS, NEW_GROUPS, NEW_X, NEW_Y, X, Y, quickest
 
-X, Y, GROUPS = grouped()
-NEW_X, NEW_Y, NEW_GROUPS = grouped(seed=1)
 TASK = NEW_GROUPS == 3
 FOLDS = KFold(3, shuffle=True, random_state=0)
 
 
 def table(x, groups):
     return pd.DataFrame(x, columns=["a", "b"]).assign(ward=[f"w{g:02}" for g in groups])
-
-
-def quickest(**params):
-    return linear(early_stopping=False, prior_covariance="diagonal", **params)
 
 
 def plain_columns(place=("a", "b")):

@@ -78,7 +78,7 @@ def test_arguments_reach_the_last_step_and_nothing_is_added():
         assert pipeline[-1].forgot_ is some
 
 
-@pytest.mark.parametrize("name", HANDED_ON)
+@pytest.mark.parametrize("name", [*HANDED_ON, "meta_gain_"])
 def test_a_method_is_there_if_the_last_step_has_it(name):
     assert hasattr(learned(), name) == hasattr(learned()[-1], name)
     assert hasattr(Pipeline([("last", Answering())]), name) == hasattr(Answering, name)

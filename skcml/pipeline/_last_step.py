@@ -289,6 +289,8 @@ class LastStepMixin(sklearn.pipeline.Pipeline):
     @property
     def meta_gain_(self) -> Any:
         """Held-out errors of the last step; see there."""
+        if not self.steps:
+            raise AttributeError("A pipeline without steps has no meta_gain_.")
         return self.steps[-1][1].meta_gain_
 
     def _ask_last(self, method: str, X: Any, *args: Any, **params: Any) -> Any:

@@ -1,6 +1,7 @@
 """Estimators whose every weight, or gains and shifts, are adapted: model=, strength=."""
 
 import copy
+import dataclasses
 import functools
 import pickle
 
@@ -10,10 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skcml import CMLRegressor
+from skcml.estimators._meta_options import ADAPTING, solver_of
 from tests.estimators import (
     both,
     grouped,
     labelled,
+    pool,
     quick,
     quick_classifier,
 )
@@ -280,3 +283,47 @@ def test_without_meta_fit_the_model_says_nothing(model):
     with pytest.warns(UserWarning, match="without which model has no effect: fit is ridge"):
         estimator = CMLRegressor(model=model).fit(X, Y)
     assert_array_equal(both(estimator, X[:4]), both(CMLRegressor().fit(X, Y), X[:4]))
+
+
+# --- the solver of `fit`
+
+
+@pytest.mark.parametrize("kind", ["numbers", "two classes"])
+@pytest.mark.parametrize("model", MODELS)
+def test_fit_follows_the_solver_that_is_set_after_meta_fit(kind, model):
+    estimator, x, y = adapted(kind, model)
+    first = said(estimator.fit(x[:6], y[:6]), x)
+    for name, value in {"solver": "lbfgs", "inner_max_iter": 1, "inner_tol": 0.5}.items():
+        other = clone(estimator).set_params(**{name: value}).fit(x[:6], y[:6])
+        # The same learned state, of an estimator that had asked for it.
+        asked, _, _ = adapted(kind, model)
+        asked._meta.params[name] = value
+        networks = asked._meta.learned.members["networks"]
+        asked.set_params(**{name: value})
+        asked._meta.learned.members["networks"] = dataclasses.replace(
+            networks, solver=solver_of(asked, networks.problem, ADAPTING)
+        )
+        assert_array_equal(said(other, x), said(asked.fit(x[:6], y[:6]), x))
+        assert (said(other, x) != first).any(), name
+    # And back.
+    assert_array_equal(said(estimator.fit(x[:6], y[:6]), x), first)
+
+
+def test_fit_refuses_a_solver_that_a_network_has_nothing_for():
+    estimator, x, y = adapted("numbers", "synaptic")
+    before = said(estimator.fit(x[:6], y[:6]), x)
+    estimator.set_params(solver="closed_form")
+    with pytest.raises(ValueError, match="solver='closed_form'"):
+        estimator.fit(x[:6], y[:6])
+    assert_array_equal(said(estimator, x), before)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_exchangeable_classes_follow_it_too(model):
+    x, y = pool(n_classes=6)
+    estimator = quick_classifier(model=model, classes="exchangeable", **ONE).meta_fit(x, y)
+    assert estimator._meta.learned.network is not None
+    few = np.concatenate([np.flatnonzero(y == label)[:2] for label in np.unique(y)[:3]])
+    before = estimator.fit(x[few], y[few]).predict_proba(x)
+    after = estimator.set_params(inner_max_iter=1, solver="sgd").fit(x[few], y[few])
+    assert (after.predict_proba(x) != before).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ from skcml.estimators._body_params import BodyParamsMixin
 from skcml.estimators._diagram import DiagramMixin
 from skcml.estimators._groups import learn_groups
 from skcml.estimators._inputs import Rows, Targets, all_or_nothing, read_features, read_weights
-from skcml.estimators._meta_options import RULES, learn_options
+from skcml.estimators._meta_options import ADAPTING, RULES, learn_options, solver_of
 from skcml.estimators._meta_state import MetaState, check_params, warn_of_unused_params
 from skcml.estimators._partial_fit import PartialFitMixin
 from skcml.estimators._progress import hook_data
@@ -246,7 +247,8 @@ class BaseCML(
     def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> Self:
         state = getattr(self, "_meta", None)
         if state is not None:
-            check_params(self, state)
+            if check_params(self, state):
+                state = state.solved_by(partial(solver_of, self, effort=ADAPTING))
             rows = self._read(X, y, groups, sample_weight, known=state.targets)
             adapted = state.adapt(rows, self.prior_strength)
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import inspect
 import re
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from skcml.estimators._scaling import Scaling
 from skcml.estimators._updated import Updated
 from skcml.estimators._warnings import warn
 from skcml.selection import Learned
+from skcml.solvers.base import InnerSolver
+from skcml.task_networks import TaskNetworks
 
 # Parameters that `fit` itself reads, and those that it does not even look at.
 READ_BY_FIT = frozenset({"prior_strength", "solver", "inner_max_iter", "inner_tol"})
@@ -56,6 +59,9 @@ class MetaState(Protocol):
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes that `meta_fit` sets."""
+
+    def solved_by(self, resolve: Callable[[Any], InnerSolver]) -> MetaState:
+        """Return the same with tasks solved by what is returned for a network's problem."""
 
     def adapt(self, rows: Rows, prior_strength: float) -> AdaptedTasks:
         """Adapt to rows of one task, or of many."""
@@ -128,6 +134,15 @@ class GroupsState:
         if self.targets.classes is not None:
             found |= {"classes_": self.targets.classes.copy(), "class_setting_": "shared"}
         return found
+
+    def solved_by(self, resolve: Callable[[Any], InnerSolver]) -> GroupsState:
+        """See `MetaState`; a linear head has no choice."""
+        networks = self.learned.members.get("networks")
+        if not isinstance(networks, TaskNetworks):
+            return self
+        networks = replace(networks, solver=resolve(networks.problem))
+        members = {**self.learned.members, "networks": networks}
+        return replace(self, learned=replace(self.learned, members=members))
 
     def adapt(self, rows: Rows, prior_strength: float) -> Adapted:
         """See `MetaState`."""
@@ -277,8 +292,14 @@ def _free_params(estimator: BaseEstimator, state: MetaState) -> list[str]:
     return [name for name in estimator._get_param_names() if name not in bound]
 
 
-def check_params(estimator: BaseEstimator, state: MetaState) -> None:
-    """Raise if a parameter that shaped what was learned has changed since, or one is bad."""
+def check_params(estimator: BaseEstimator, state: MetaState) -> bool:
+    """Raise if a parameter that shaped what was learned has changed since, or one is bad.
+
+    Returns
+    -------
+    bool
+        Whether one that `fit` reads is another than it was.
+    """
     is_new = False
     for name in {**state.params, **body_params(estimator)}:
         value, current = state.params.get(name, NOT_SET), getattr(estimator, name, NOT_SET)
@@ -296,3 +317,4 @@ def check_params(estimator: BaseEstimator, state: MetaState) -> None:
             )
     if is_new:  # what was good for meta_fit need not be validated again
         estimator._validate_params()
+    return is_new

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from skcml.estimators._warnings import warn
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.selection.classes import LearnedClasses, adapt_tasks, learn_classes
 from skcml.selection.constants import PROBLEM, ClassOptions
+from skcml.solvers.base import InnerSolver
 
 # What n_ways=None and n_shots=None draw from, and what "auto" stands for.
 WAYS, SHOTS = ClassOptions.n_ways, ClassOptions.n_shots
@@ -129,6 +131,16 @@ class PoolState:
             "n_meta_iter_": max((len(h["loss"]) for h in learned.histories), default=0),
             "meta_gain_": None if learned.gain is None else dict(learned.gain),
         }
+
+    def solved_by(self, resolve: Callable[[Any], InnerSolver]) -> PoolState:
+        """See `MetaState`; prototypes have no choice."""
+        learned = self.learned.network
+        if learned is None:
+            return self
+        network: Any = learned.network
+        network = replace(network, fit_solver=resolve(network.problem))
+        learned = replace(learned, network=network)
+        return replace(self, learned=replace(self.learned, network=learned))
 
     def adapt(self, rows: Rows, prior_strength: float) -> AdaptedClasses:
         """See `MetaState`; each group has the classes of its own rows."""

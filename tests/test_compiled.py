@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from skcml.problems.base import FlatProblem
 from skcml.problems.on_torch import OnTorch
@@ -216,14 +217,14 @@ def test_a_body_of_ones_own_is_understood(graphs):
 # --- what it needs
 
 
-def failing(times, then=compiled.iteration):
+def failing(times, kind=RuntimeError, then=compiled.iteration):
     """Return what fails so many times when it is called."""
     left = [times]
 
     def call(*args):
         if left[0]:
             left[0] -= 1
-            raise RuntimeError("no compiler\nat all\nfor reasons of its own")
+            raise kind("no compiler\nat all\nfor reasons of its own")
         return then(*args)
 
     return call
@@ -231,7 +232,7 @@ def failing(times, then=compiled.iteration):
 
 def test_what_torch_will_not_compile_again_is_compiled_afresh(monkeypatch):
     """It makes a few versions of a function only."""
-    calls = iter([failing(1), compiled.iteration])
+    calls = iter([failing(1, FailOnRecompileLimitHit), compiled.iteration])
     once = functools.cache(lambda: next(calls))
     monkeypatch.setattr(compiled, "_compiled", once)
     given = case()
@@ -250,7 +251,8 @@ def test_a_copy_has_versions_of_its_own(graphs):
 
 
 def test_what_cannot_be_compiled_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(compiled, "_compiled", functools.cache(lambda: failing(9)))
+    made = iter([failing(1)])  # and it is not tried a second time
+    monkeypatch.setattr(compiled, "_compiled", functools.cache(lambda: next(made)))
     with pytest.raises(
         ValueError, match=r"compile=True, but .* \(RuntimeError: no compiler at all"
     ):

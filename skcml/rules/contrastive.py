@@ -119,25 +119,29 @@ class Contrastive:
             Whether every phase of a task can be used.
         """
         scheme = resolve_scheme(self.scheme, free)
-        limit = nudge_limit(problem, theta, batch, free)
+        limit = None  # takes many products, and some never ask for it
+        if scheme == "symmetric" or self.beta != "auto":
+            limit = nudge_limit(problem, theta, batch, free)
         beta = self.strength(scheme, problem, theta, batch, free, limit)
         one = 1 + 0 * beta
         first = solver(problem, theta, batch, beta, init=free.phi)
         if scheme == "forward":
             terms = [Term(first.phi, one / beta, one), Term(free.phi, -one / beta, None)]
             return terms, free.usable & first.usable
-        # Where -beta has no minimum, the symmetric scheme's other phase is the free one.
-        back = beta * (beta < SAFE_SHARE * limit)
-        other = 2 * beta if scheme == "second_order" else -back
-        second = solver(problem, theta, batch, other, init=free.phi)
-        usable = free.usable & first.usable & second.usable
         if scheme == "second_order":
+            second = solver(problem, theta, batch, 2 * beta, init=free.phi)
+            usable = free.usable & first.usable & second.usable
             terms = [
                 Term(free.phi, -1.5 / beta, None),
                 Term(first.phi, 2 / beta, 2 * one),
                 Term(second.phi, -0.5 / beta, -one),
             ]
             return terms, usable
+        assert limit is not None
+        # Where -beta has no minimum, the other phase is the free one.
+        back = beta * (beta < SAFE_SHARE * limit)
+        second = solver(problem, theta, batch, -back, init=free.phi)
+        usable = free.usable & first.usable & second.usable
         width = beta + back
         terms = [
             Term(first.phi, 1 / width, beta / width),
@@ -152,7 +156,7 @@ class Contrastive:
         theta: MetaParams,
         batch: Any,
         free: InnerSolution,
-        limit: Array,
+        limit: Array | None,
     ) -> Array:
         """Return the beta of a finite scheme for each task, of shape (n_tasks,).
 
@@ -162,17 +166,19 @@ class Contrastive:
         problem, theta, batch : as for a solver
         free : InnerSolution
             The free phase.
-        limit : array of shape (n_tasks,)
-            As `nudge_limit` gave it.
+        limit : array of shape (n_tasks,) or None
+            As `nudge_limit` gave it; None where neither the scheme nor beta asks for it.
         """
         if self.beta != "auto":
             beta = float(self.beta)
             if not 0 < beta < float("inf"):
                 raise ValueError(f"beta={self.beta!r} must be 'auto' or a positive number.")
+            assert limit is not None
             # Far beyond it the difference is no derivative any more, and may point uphill.
             return namespace(limit).clip(limit, None, beta)
         best = automatic_strength(ORDER[scheme], problem, theta, batch, free)
         if scheme == "symmetric":
+            assert limit is not None
             return namespace(limit).minimum(best, LARGEST_SHARE * limit)
         return best
 

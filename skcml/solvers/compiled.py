@@ -171,11 +171,15 @@ def _deaf() -> Iterator[None]:
 
 def _go_on(*args: Any) -> Course:
     """Call `iteration`, compiled."""
+    from torch._dynamo import exc
+
     try:
         return _compiled()(*args)
-    except Exception:
+    except getattr(exc, "FailOnRecompileLimitHit", Exception):  # the name it has in torch 2.13
         # Torch makes a few versions of a function, then no more; a copy has versions of its own.
         _compiled.cache_clear()
+    except Exception as error:
+        raise _not_compiled(error) from error
     return _refusing(_compiled(), *args)
 
 
@@ -184,8 +188,12 @@ def _refusing(compiled: Callable[..., Any], *args: Any) -> Any:
     try:
         return compiled(*args)
     except Exception as error:
-        reason = " ".join(str(error).split("\n")[:2])
-        raise ValueError(NOT_COMPILED.format(type(error).__name__, reason)) from error
+        raise _not_compiled(error) from error
+
+
+def _not_compiled(error: Exception) -> ValueError:
+    reason = " ".join(str(error).split("\n")[:2])
+    return ValueError(NOT_COMPILED.format(type(error).__name__, reason))
 
 
 @cache

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
-from sklearn.metrics import log_loss, root_mean_squared_error
+from sklearn.metrics import log_loss, make_scorer, root_mean_squared_error
 
 from skcml import CMLRegressor
 from skcml.inspection import shot_curve
@@ -150,6 +150,27 @@ def test_weights():
         assert found.score["final"][group, 1] == pytest.approx(-expected)
 
 
+def test_a_scorer_that_takes_no_weights_gets_none():
+    def worst(estimator, X, y):
+        return -abs(y - estimator.predict(X)).max()
+
+    weight = np.tile([2.0, 1.0, 2.0, 1.0, 1.0, 1.0], 5)
+    found = shot_curve(first_rows(), **DATA, sample_weight=weight, n_shots=(0, 2), scoring=worst)
+    for group in range(5):
+        x, y = X[group == GROUPS], Y[group == GROUPS]
+        fitted = first_rows().fit(x[:2], y[:2], sample_weight=weight[:2])
+        assert found.score["final"][group, 1] == pytest.approx(worst(fitted, x[2:], y[2:]))
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, np.ndarray.tolist])
+def test_tables_of_all_kinds(make):
+    x, y, groups = grouped()
+    est = quick(support="first").meta_fit(make(x), y.tolist(), groups=groups.tolist())
+    found = shot_curve(est, make(X), Y.tolist(), GROUPS.tolist(), n_shots=(0, 3)).score["final"]
+    est = quick(support="first").meta_fit(x, y, groups=groups)
+    assert_allclose(found, shot_curve(est, **DATA, n_shots=(0, 3)).score["final"])
+
+
 def test_the_mixed_model_alone_is_its_own_baseline():
     x, y, groups = grouped()
     est = linear(early_stopping=False).meta_fit(x, y, groups=groups)
@@ -178,6 +199,18 @@ def test_shared_classes_whose_rows_lack_a_class():
     assert -curve.mean["final"][0] == pytest.approx(everyone, abs=0.3)
 
 
+def test_scorers_of_probabilities_are_told_the_classes():
+    x, y, groups = labelled(seed=5, n_classes=3)
+    est = learned_classifier(3)
+    options = {"n_shots": (0, 4), "n_repeats": 1, "random_state": 0}
+    assert any(len(set(y[groups == g])) < 3 for g in range(12))
+    by_name = shot_curve(est, x, y, groups, **options)
+    own = make_scorer(log_loss, greater_is_better=False, response_method="predict_proba")
+    by_hand = shot_curve(est, x, y, groups, scoring=own, **options)
+    assert len(by_hand.task) == 12
+    assert_array_equal(by_hand.score["final"], by_name.score["final"])
+
+
 def test_exchangeable_classes():
     x, y = pool(seed=9, n_classes=9, spread=0.8)
     options = {"n_shots": (1, 4), "n_tasks": 25, "random_state": 0}
@@ -192,12 +225,15 @@ def test_exchangeable_classes():
     assert two.mean["final"][0] > curve.mean["final"][0]
 
 
-def test_tasks_without_a_score_are_left_out_and_counted():
+@pytest.mark.parametrize("raises", [False, True])
+def test_tasks_without_a_score_are_left_out_and_counted(raises):
     y = Y.copy()
     y[GROUPS == 3] = 1.0  # of a constant there is nothing to explain: r2 is a number
     rows = np.flatnonzero((GROUPS != 2) | (np.arange(len(Y)) % 6 < 4))
 
     def score(estimator, X, y):
+        if len(y) == 1 and raises:
+            raise ValueError("one row only")
         return np.nan if len(y) == 1 else estimator.score(X, y)
 
     curve = shot_curve(
@@ -207,6 +243,14 @@ def test_tasks_without_a_score_are_left_out_and_counted():
     assert all(len(values) == 4 for values in curve.score.values())
     with pytest.raises(ValueError, match=r"scoring='r2' is not defined on the query rows of any"):
         shot_curve(learned(), **DATA, n_shots=(0, 5), scoring="r2")
+
+
+def test_a_score_of_other_outputs_is_refused():
+    message = r"scoring='accuracy' is not defined .*of the 5 tasks \(continuous is not supported\)"
+    with pytest.raises(ValueError, match=message):
+        shot_curve(learned(), **DATA, n_shots=(0, 2), scoring="accuracy")
+    with pytest.raises(TypeError, match=r"scoring must give one number for each task; got \[\]"):
+        shot_curve(learned(), **DATA, n_shots=(0, 2), scoring=lambda estimator, X, y: [])
 
 
 BAD = {

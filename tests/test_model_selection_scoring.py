@@ -177,6 +177,7 @@ def test_the_interval_is_that_of_a_t_test():
     assert_allclose([low, high], [expected.low, expected.high])
     assert mean_and_interval(np.array([5.0]))[0] == 5
     assert np.isnan(mean_and_interval(np.array([5.0]))[1:]).all()
+    assert np.isnan(mean_and_interval(np.full(3, np.nan))).all()
 
 
 def test_the_interval_holds_the_mean_of_all_tasks():

@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from sklearn.utils import Bunch, check_random_state
 
 from skcml.estimators._pool import PoolState
+from skcml.grouping import encode_groups
 from skcml.inspection._baselines import baselines
-from skcml.inspection._learned import learned_state, name_of, working_copy
+from skcml.inspection._learned import learned_state, name_of
+from skcml.inspection._scorers import Scorer, scorer_of
 from skcml.inspection._shot_tasks import (
     MAX_QUERIES,
-    Task,
     at_most,
     class_tasks,
     draws,
     group_tasks,
 )
-from skcml.inspection._task_scores import Scorer, Table, score_task, scorer_of
+from skcml.model_selection._rows import Table
+from skcml.model_selection._scoring import mean_and_interval, score_tasks
+from skcml.model_selection._tasks import Task
 
-# Of the interval over tasks.
-CONFIDENCE = 0.95
 # Draws of support rows of each group, where any may come first.
 REPEATS = 3
 
@@ -67,7 +67,8 @@ def shot_curve(
     groups : array-like of shape (n_samples,), optional
         Group of each row; not needed with ``group_column``, nor for exchangeable classes.
     sample_weight : array-like of shape (n_samples,), optional
-        Row weights, for `fit` and for the score; rows of weight zero are left out.
+        Row weights, for `fit` and, if the scorer takes them, for the score; rows of weight zero
+        are left out.
     n_shots : array-like of int, optional
         Numbers of rows to adapt to. By default those of 0, 1, 2, 3, 5 and 10 that leave at least
         half of the groups a row to predict; of exchangeable classes, from 1 on.
@@ -153,26 +154,30 @@ def shot_curve(
     kept = np.arange(len(rows.X)) if weight is None else np.flatnonzero(weight)
     is_exchangeable = isinstance(state, PoolState)
     if is_exchangeable:
+        coded = None
         tasks, shots = class_tasks(rows, kept, n_shots, n_ways, n_tasks, rng)
     else:
         _check_groups(rows, n_ways)
-        tasks, shots = group_tasks(rows, kept, n_shots)
+        coded = encode_groups(rows.groups, len(rows.X))
+        tasks, shots = group_tasks(coded, kept, n_shots)
         tasks = at_most(tasks, n_tasks, rng)
     if n_repeats is None:
         n_repeats = 1 if is_exchangeable or estimator.support == "first" else REPEATS
     queries = MAX_QUERIES if is_exchangeable else None
-    drawn = [list(draws(task, shots, n_repeats, estimator.support, queries, rng)) for task in tasks]
-    table = Table(X, y, weight)
-    models = {"final": working_copy(estimator), **baselines(estimator)}
-    score = {
-        model: _scores(copy, scorer, table, drawn, shots, adapts=model != "pooled")
-        for model, copy in models.items()
-    }
+    drawn = [draws(task, n_repeats, estimator.support, queries, rng) for task in tasks]
+    table = Table(X, y, weight, coded)
+    models = {"final": estimator, **baselines(estimator)}
+    score, reason = {}, None
+    for model, copy in models.items():
+        adapts = model != "pooled"
+        score[model], failure = _scores(copy, scorer, table, drawn, shots, adapts=adapts)
+        reason = reason or failure
     if "per_task" in score:
         score["per_task"][:, shots == 0] = np.nan
     return _summary(
         score,
         tasks,
+        reason,
         n_shots=shots,
         scoring=name,
         is_exchangeable=is_exchangeable,
@@ -210,28 +215,26 @@ def _scores(
     estimator: Any,
     scorer: Scorer,
     table: Table,
-    drawn: Sequence[list[tuple[list[np.ndarray], np.ndarray]]],
+    drawn: Sequence[list[Task]],
     shots: np.ndarray,
     *,
     adapts: bool,
-) -> np.ndarray:
-    """Return the score of each task at each number of shots, mean over its draws."""
-    prior, nothing = working_copy(estimator), np.empty(0, dtype=np.intp)
-    scores = np.zeros((len(drawn), len(shots)))
-    for place, task in enumerate(drawn):
-        for supports, query in task:
-            if not adapts or shots[0] == 0:
-                first = score_task(prior, scorer, table, nothing, query)
-            for point, support in enumerate(supports):
-                is_prior = not adapts or not len(support)
-                scores[place, point] += (
-                    first if is_prior else score_task(estimator, scorer, table, support, query)
-                )
-        scores[place] /= len(task)
-    return scores
+) -> tuple[np.ndarray, Exception | None]:
+    """Return the mean score of each task at each number of shots, and why one has none."""
+    scores, reason = np.zeros((len(drawn), len(shots))), None
+    for tasks in zip(*drawn, strict=True):  # each task once, since its rows are told by its group
+        points = []
+        for k in shots if adapts else [0]:
+            found, failure = score_tasks(estimator, table, tasks, int(k), scorer)
+            points.append(found)
+            reason = reason or failure
+        scores += np.stack(points, axis=1)
+    return scores / len(drawn[0]), reason
 
 
-def _summary(score: dict[str, np.ndarray], tasks: list[Task], **about: Any) -> Bunch:
+def _summary(
+    score: dict[str, np.ndarray], tasks: list[Task], reason: Exception | None, **about: Any
+) -> Bunch:
     """Return means and intervals over the tasks whose score is defined at all points."""
     shots = about["n_shots"]
     defined = np.ones(len(tasks), dtype=bool)
@@ -239,25 +242,17 @@ def _summary(score: dict[str, np.ndarray], tasks: list[Task], **about: Any) -> B
         points = shots > 0 if model == "per_task" else shots >= 0
         defined &= np.isfinite(values[:, points]).all(axis=1)
     if not defined.any():
+        why = "" if reason is None else f" ({reason})".replace(".)", ")")
         raise ValueError(
             f"scoring={about['scoring']!r} is not defined on the query rows of any of the "
-            f"{len(tasks)} tasks: take a score that is defined on a single task, or fewer n_shots."
+            f"{len(tasks)} tasks{why}: take a score of such outputs that is defined on a single "
+            "task, or fewer n_shots."
         )
     score = {model: values[defined] for model, values in score.items()}
     found = Bunch(score=score, mean={}, low={}, high={}, **about)
     for model, values in score.items():
-        mean, half = values.mean(axis=0), _half_width(values)
-        found.mean[model], found.low[model], found.high[model] = mean, mean - half, mean + half
+        ends = np.array([mean_and_interval(column) for column in values.T]).T
+        found.mean[model], found.low[model], found.high[model] = ends
     found.task = [task.label for task, is_in in zip(tasks, defined, strict=True) if is_in]
     found.n_left_out = int((~defined).sum())
     return found
-
-
-def _half_width(values: np.ndarray) -> np.ndarray:
-    """Return half the width of the interval of a mean over tasks; of a single one, unknown."""
-    n_tasks = len(values)
-    if n_tasks < 2:
-        return np.full(values.shape[1], np.nan)
-    t = stats.t.ppf(0.5 + CONFIDENCE / 2, n_tasks - 1)
-    half: np.ndarray = t * values.std(axis=0, ddof=1) / np.sqrt(n_tasks)
-    return half

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from skcml.estimators._inputs import Rows
 from skcml.grouping import encode_groups, rows_by_group
 from skcml.inspection._learned import sorted_shots
+from skcml.model_selection._rows import Coded
+from skcml.model_selection._tasks import Task
 
 # Those of them that leave most groups, or classes, a row to predict are the default.
 SHOTS = (0, 1, 2, 3, 5, 10)
@@ -17,21 +20,6 @@ SHOTS = (0, 1, 2, 3, 5, 10)
 WAYS = 5
 # Query rows of each exchangeable class at most.
 MAX_QUERIES = 15
-
-
-class Task(NamedTuple):
-    """One task.
-
-    Attributes
-    ----------
-    label : object
-        The group; with exchangeable classes, a tuple of them.
-    strata : list of ndarray of int
-        Places of rows, of the whole group or of each class; shots are counted in each.
-    """
-
-    label: Any
-    strata: list[np.ndarray]
 
 
 def shots_for(n_shots: Any, sizes: np.ndarray, least: int) -> np.ndarray:
@@ -50,9 +38,9 @@ def shots_for(n_shots: Any, sizes: np.ndarray, least: int) -> np.ndarray:
     return np.array(affordable or [least])
 
 
-def group_tasks(rows: Rows, kept: np.ndarray, n_shots: Any) -> tuple[list[Task], np.ndarray]:
+def group_tasks(groups: Coded, kept: np.ndarray, n_shots: Any) -> tuple[list[Task], np.ndarray]:
     """Return the groups that have a row more than the most shots, and the numbers of shots."""
-    codes, index = encode_groups(rows.groups, len(rows.X))
+    codes, index = groups
     order, starts = rows_by_group(codes[kept], len(index))
     members = [kept[part] for part in np.split(order, starts[1:-1])]
     sizes = np.array([len(part) for part in members])
@@ -64,7 +52,7 @@ def group_tasks(rows: Rows, kept: np.ndarray, n_shots: Any) -> tuple[list[Task],
             "largest of n_shots; two are needed, since all points are on the same groups. The "
             f"largest group has {sizes.max()} rows: pass smaller n_shots, or more groups."
         )
-    return [Task(index.labels[group], [members[group]]) for group in usable], shots
+    return [Task(index.labels[group], [members[group]], shots[-1]) for group in usable], shots
 
 
 def class_tasks(
@@ -104,34 +92,26 @@ def class_tasks(
         pool = pools[rng.randint(len(pools))]
         chosen = rng.choice(pool, ways, replace=False)
         names = tuple(labels[pairs[chosen] % len(labels)].tolist())
-        tasks.append(Task(names, [members[place] for place in chosen]))
+        tasks.append(Task(names, [members[place] for place in chosen], shots[-1]))
     return tasks, shots
 
 
 def draws(
-    task: Task,
-    n_shots: np.ndarray,
-    n_repeats: int,
-    support: str,
-    max_queries: int | None,
-    rng: np.random.RandomState,
-) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """Split a task into support rows, for each number of shots, and query rows.
+    task: Task, n_repeats: int, support: str, max_queries: int | None, rng: np.random.RandomState
+) -> list[Task]:
+    """Return a task several times, its rows in the order in which they are shown.
 
-    Support rows of few shots are among those of more; query rows are none of them, and the same
-    for all numbers of shots.
-
-    Yields
-    ------
-    support : list of ndarray of int
-    query : ndarray of int
+    Rows of few shots are among those of more; rows to predict are none of them, of each part
+    ``max_queries`` at most.
     """
-    most = n_shots[-1]
-    for _ in range(n_repeats):
-        ordered = [s if support == "first" else rng.permutation(s) for s in task.strata]
-        end = None if max_queries is None else most + max_queries
-        query = np.concatenate([part[most:end] for part in ordered])
-        yield [np.concatenate([part[:k] for part in ordered]) for k in n_shots], query
+
+    def ordered(rows: np.ndarray) -> np.ndarray:
+        return rows if support == "first" else rng.permutation(rows)
+
+    end = None if max_queries is None else task.n_most + max_queries
+    return [
+        replace(task, parts=[ordered(part)[:end] for part in task.parts]) for _ in range(n_repeats)
+    ]
 
 
 def at_most(tasks: Sequence[Task], n_tasks: int, rng: np.random.RandomState) -> list[Task]:

@@ -206,10 +206,10 @@ def warn_of_tasks_without_score(
 def mean_and_interval(scores: np.ndarray) -> tuple[float, float, float]:
     """Return the mean over tasks that have a score, and its 95 % interval by Student's t.
 
-    With a single task there is no interval: both ends are nan.
+    With a single task there is no interval, and both ends are nan; with none, so is the mean.
     """
     found = scores[~np.isnan(scores)]
-    mean = float(found.mean())
+    mean = float(found.mean()) if len(found) else np.nan
     if len(found) < 2:
         return mean, np.nan, np.nan
     reach = stats.t.ppf((1 + COVERAGE) / 2, len(found) - 1) * stats.sem(found)

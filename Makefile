@@ -61,7 +61,8 @@ bench: .venv
 	$(BIN)/python -m benchmarks.speed.classes
 	$(BIN)/python -m benchmarks.speed.meta_step
 	$(BIN)/python -m benchmarks.speed.imports
-	$(BIN)/python -m benchmarks.speed.inner_step
+	$(BIN)/python -m benchmarks.speed.inner_step --hidden 40,40 32 8
+	$(BIN)/python -m benchmarks.speed.updates
 	$(BIN)/python -m benchmarks.theory.run
 	$(BIN)/python -m benchmarks.limits.run
 

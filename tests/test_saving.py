@@ -379,6 +379,23 @@ def test_a_class_is_made_again_with_its_arguments(tmp_path, arguments):
     assert_array_equal(both(found.fit(X[:7], Y[:7]), X), both(estimator.fit(X[:7], Y[:7]), X))
 
 
+def test_a_device_is_refused_where_there_is_nothing_to_run_or_it_is_no_name(with_body, tmp_path):
+    learned().save_pretrained(tmp_path / "none")
+    with pytest.raises(
+        ValueError, match="device='cpu' is where torch runs a body, .* leave device"
+    ):
+        CMLRegressor.from_pretrained(tmp_path / "none", device="cpu")
+    with_body.save_pretrained(tmp_path / "body")
+    with pytest.raises(TypeError, match="device must be a name that torch knows, or None; got 3"):
+        CMLRegressor.from_pretrained(tmp_path / "body", body=networks(), device=3)
+
+
+@pytest.mark.parametrize("folder", [3, None, float("nan"), b"x", ["a"], ""])
+def test_what_is_no_path_is_refused(folder):
+    with pytest.raises(TypeError, match="folder must be the path of a folder"):
+        learned().save_pretrained(folder)
+
+
 def test_a_body_that_is_not_asked_for_is_refused(tmp_path):
     learned().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="of an estimator without a body: leave body out"):

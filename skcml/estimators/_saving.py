@@ -18,7 +18,14 @@ from skcml.estimators._stored import (
     kept_of_body,
     restore,
 )
-from skcml.persistence import CONFIG, checked, read_arrays, read_config, write_folder
+from skcml.persistence import (
+    CONFIG,
+    checked,
+    path_of,
+    read_arrays,
+    read_config,
+    write_folder,
+)
 
 MAX_BYTES = 2**31
 
@@ -48,7 +55,9 @@ class SavingMixin:
             nothing has been learned yet (a `NotFittedError`), or a parameter has a value that it
             may not have. What is in the folder stays.
         TypeError
-            If a parameter or a label is of a type that cannot be saved.
+            If the folder is no path, or a parameter or a label is of a type that cannot be saved.
+        OSError
+            If the folder cannot be made, or written to.
 
         See Also
         --------
@@ -73,9 +82,10 @@ class SavingMixin:
         """
         import skcml
 
+        path = path_of(folder)
         config, arrays = encoded(self)
         config = {"skcml": skcml.__version__, "class": type(self).__name__, **config}
-        write_folder(folder, config, arrays, card_of(self, Path(folder).resolve().name))
+        write_folder(folder, config, arrays, card_of(self, path.resolve().name))
 
     @classmethod
     def from_pretrained(
@@ -134,10 +144,17 @@ class SavingMixin:
         """
         if not isinstance(max_bytes, Integral) or isinstance(max_bytes, bool) or max_bytes < 0:
             raise ValueError(f"max_bytes must be an integer, zero or more; got {max_bytes!r}.")
+        if not isinstance(device, (str, type(None))):
+            raise TypeError(f"device must be a name that torch knows, or None; got {device!r}.")
         config = read_config(folder)
         path = Path(folder) / CONFIG
         _check_class(cls, checked(config, "class", str, path), path)
         _check_body(config, body, path)
+        if device is not None and body is None:
+            raise ValueError(
+                f"device={device!r} is where torch runs a body, and {path} is of an estimator "
+                "without one: leave device out."
+            )
         arrays = read_arrays(folder, config, int(max_bytes))
         with _about(path):
             estimator = bare(cls, config, arrays, device)

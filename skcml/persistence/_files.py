@@ -51,7 +51,7 @@ def write_folder(
     """
     from safetensors.numpy import save
 
-    path = _path(folder)
+    path = path_of(folder)
     for name, array in arrays.items():
         _check_finite(array, name, "The array")
     data = save(dict(arrays), metadata={"format": "np"})
@@ -86,7 +86,7 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If it is not there, is too large, is no JSON, has been changed, or is of a later format.
     """
-    path = _path(folder) / CONFIG
+    path = path_of(folder) / CONFIG
     data = _read(path, MAX_CONFIG)
     try:
         config = json.loads(data, parse_constant=_refuse, parse_float=_float)
@@ -132,11 +132,11 @@ def read_arrays(
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    path = _path(folder) / ARRAYS
-    saved = checked(config, ARRAYS, dict, _path(folder) / CONFIG)
-    size = checked(saved, "bytes", int, _path(folder) / CONFIG)
+    path = path_of(folder) / ARRAYS
+    saved = checked(config, ARRAYS, dict, path_of(folder) / CONFIG)
+    size = checked(saved, "bytes", int, path_of(folder) / CONFIG)
     if size < 0:
-        raise ValueError(f"{_path(folder) / CONFIG} has {size} as the size of {ARRAYS}.")
+        raise ValueError(f"{path_of(folder) / CONFIG} has {size} as the size of {ARRAYS}.")
     if size > max_bytes:
         raise ValueError(
             f"{path} has {size} bytes, and max_bytes is {max_bytes}: if you trust it, pass "
@@ -155,7 +155,7 @@ def read_arrays(
         arrays = {name: array.copy() for name, array in load(data).items()}
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no file of safetensors: {error}.") from error
-    layouts = checked(config, "arrays", dict, _path(folder) / CONFIG)
+    layouts = checked(config, "arrays", dict, path_of(folder) / CONFIG)
     if set(layouts) != set(arrays):
         name = min(set(layouts) ^ set(arrays))
         raise ValueError(f"{path} and {CONFIG} do not agree whether there is an array {name!r}.")
@@ -188,7 +188,8 @@ def digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _path(folder: Any) -> Path:
+def path_of(folder: Any) -> Path:
+    """Return the path of a folder, or refuse what is none."""
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise TypeError(
             f"folder must be the path of a folder, as a string or a path; got {folder!r}."

@@ -49,7 +49,7 @@ def weigh(
     """Return the mixtures for known and for unseen groups, the held-out errors and the scatter."""
     known = [fold.known for fold in folds if fold.known is not None]
     unseen = [fold.unseen for fold in folds if fold.unseen is not None]
-    mixture, final, spread = mix(known, structure, ADAPTIVE, family, rng)
+    mixture, final, variances = mix(known, structure, ADAPTIVE, family, rng)
     # A REML fit is what was asked for, for better or worse.
     prior, _, _ = mix(unseen, structure, ADAPTIVE if reml else PRIOR, family, rng)
     predictions = {
@@ -65,7 +65,7 @@ def weigh(
         for name, parts in predictions.items()
     }
     exposure = np.concatenate([j.exposure for j in known])
-    whole, total = (np.concatenate(parts, axis=1) for parts in (final, spread))
+    whole, total = (np.concatenate(parts, axis=1) for parts in (final, variances))
     scatter, doubt = family.spread(y, whole, total, weight / exposure, exposure)
     return replace(mixture, doubt=doubt), prior, gain, scatter
 

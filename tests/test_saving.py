@@ -382,7 +382,7 @@ def test_a_class_is_made_again_with_its_arguments(tmp_path, arguments):
 def test_a_device_is_refused_where_there_is_nothing_to_run_or_it_is_no_name(with_body, tmp_path):
     learned().save_pretrained(tmp_path / "none")
     with pytest.raises(
-        ValueError, match="device='cpu' is where torch runs a body, .* leave device"
+        ValueError, match=r"device='cpu' is where torch runs a body, .* leave device"
     ):
         CMLRegressor.from_pretrained(tmp_path / "none", device="cpu")
     with_body.save_pretrained(tmp_path / "body")

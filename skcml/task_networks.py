@@ -76,16 +76,18 @@ class TaskNetworks:
             [np.tile(member["omega"], (tasks.n_tasks + 1, 1)) for member in self.members], axis=1
         )
         kept = np.zeros((len(phi), len(self.members), self.problem.network.n_statistics))
+        solved = np.ones(len(phi), dtype=bool)
         for chosen, episode in _supports(tasks):
             for m, member in enumerate(self.members):
                 batch = self.problem.embed(member, episode)
                 found = self.solver(self.problem, member, batch)
                 usable = to_numpy(found.usable)
                 phi[chosen[usable], m] = to_numpy(found.phi)[0, usable]
+                solved[chosen] &= to_numpy(found.settled)
                 kept[chosen, m] = self.problem.statistics(found.phi, member, batch)
         totals = np.add.reduceat(np.append(tasks.weight, 0.0), tasks.starts[:-1])
         n_rows = np.append(np.where(tasks.sizes > 0, totals, 0.0), 0.0)
-        return NetworkPosterior(self, phi, n_rows, kept)
+        return NetworkPosterior(self, phi, n_rows, kept, solved)
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,15 @@ class NetworkPosterior:
         Total weight of the rows that were adapted to.
     statistics : ndarray of shape (n_tasks + 1, M, n_statistics)
         What batch normalisation keeps of them; mostly nothing.
+    solved : ndarray of shape (n_tasks + 1,), bool
+        Whether the solver came near a minimum, with every network.
     """
 
     heads: TaskNetworks
     phi: np.ndarray
     n_rows: np.ndarray
     statistics: np.ndarray
+    solved: np.ndarray
 
     @property
     def n_tasks(self) -> int:
@@ -117,7 +122,11 @@ class NetworkPosterior:
         """Return copies of what is known of some tasks, in the given order."""
         tasks = np.append(tasks, self.n_tasks).astype(np.intp)
         return replace(
-            self, phi=self.phi[tasks], n_rows=self.n_rows[tasks], statistics=self.statistics[tasks]
+            self,
+            phi=self.phi[tasks],
+            n_rows=self.n_rows[tasks],
+            statistics=self.statistics[tasks],
+            solved=self.solved[tasks],
         )
 
     def predict(

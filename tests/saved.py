@@ -79,7 +79,7 @@ def synaptic():
 
 
 def modulatory():
-    est = CMLClassifier(model="modulatory", solver="lbfgs", inner_max_iter=5, **TINY)
+    est = CMLClassifier(model="modulatory", solver="lbfgs", inner_max_iter=5, inner_tol=0.9, **TINY)
     est.meta_fit(X, np.where(Y > 0.3, "high", "low"), groups=CODES)
     return est, X, None
 
@@ -110,7 +110,7 @@ def body():
 
 
 def body_of_each_group():
-    est = CMLRegressor(model="modulatory", body=module(), inner_max_iter=3, **TINY)
+    est = CMLRegressor(model="modulatory", body=module(), inner_max_iter=3, inner_tol=0.9, **TINY)
     est.meta_fit(X, Y, groups=CODES)
     return est.fit(X[:20], Y[:20], groups=CODES[:20]), *asked("body_of_each_group")
 

@@ -163,6 +163,7 @@ def test_modules_of_any_precision_learn(dtype):
     assert np.isfinite(estimator.meta_history_[0]["loss"]).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("model", ["modulatory", "synaptic"])
 def test_batch_normalisation_knows_the_rows_of_the_group_alone(model):
     estimator = quick(body=perceptron(nn.BatchNorm1d(4)), model=model)
@@ -222,6 +223,7 @@ def test_a_body_is_kept_if_held_out_classes_say_so():
     assert_allclose(alone, proba[::5], rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("model", ["head", "synaptic", "modulatory"])
 @pytest.mark.parametrize("body", [None, convolutions])
 def test_networks_of_exchangeable_classes(model, body):

@@ -57,6 +57,7 @@ def forget():
     compiled.check_compiler.cache_clear()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_compiled_in_earnest_it_learns_the_same():
     forget()
     plain, fast = learned(), learned(compile=True)
@@ -68,6 +69,7 @@ def test_compiled_in_earnest_it_learns_the_same():
     assert_allclose(fast.predict(X), plain.predict(X), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fit_compiles_nothing_and_compile_may_change(calls):
     est = learned(compile=True)
     before = len(calls)
@@ -116,6 +118,7 @@ def test_classes_without_a_network_say_so_too(calls):
     assert calls == []
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_without_a_compiler_what_was_learned_is_kept(monkeypatch):
     est = learned(random_state=1).fit(X[:4], Y[:4])
     before = est.predict(X)

@@ -289,7 +289,13 @@ def networks(seed=0, width=4):
 @pytest.fixture(scope="module")
 def with_body():
     estimator = CMLRegressor(
-        **{**saved.TINY, "model": "synaptic", "body": networks(), "inner_max_iter": 5}
+        **{
+            **saved.TINY,
+            "model": "synaptic",
+            "body": networks(),
+            "inner_max_iter": 5,
+            "inner_tol": 1,
+        }
     )
     return estimator.meta_fit(X, Y, groups=GROUPS).fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
 

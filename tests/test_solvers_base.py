@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from skcml.solvers.base import InnerSolution, InnerSolver
 from skcml.solvers.closed_form import closed_form
@@ -41,3 +42,11 @@ def test_a_solution_is_not_changed_afterwards():
     solution = InnerSolution(np.zeros(1), np.zeros(1), 0, np.ones(1, bool), np.ones(1, bool), None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         solution.n_iter = 1
+
+
+def test_near_a_minimum_is_what_a_solver_says_it_is():
+    flags = {"converged": np.array([True, False, False]), "usable": np.ones(3, bool)}
+    solution = InnerSolution(np.zeros(3), np.zeros(3), 0, solve_h=None, **flags)
+    assert_array_equal(solution.settled, flags["converged"])
+    near = np.array([True, True, False])
+    assert_array_equal(dataclasses.replace(solution, near=near).settled, near)

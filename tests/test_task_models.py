@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skcml import CMLRegressor
 from skcml.estimators._meta_options import ADAPTING, solver_of
@@ -174,6 +175,7 @@ def test_a_large_prior_strength_holds_what_is_shared(model):
     assert moved[2] < 1e-3 * moved[0]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("model", "loss"), list(zip(MODELS, ["poisson", "squared_error"], strict=True))
 )
@@ -288,6 +290,7 @@ def test_without_meta_fit_the_model_says_nothing(model):
 # --- the solver of `fit`
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["numbers", "two classes"])
 @pytest.mark.parametrize("model", MODELS)
 def test_fit_follows_the_solver_that_is_set_after_meta_fit(kind, model):
@@ -318,6 +321,18 @@ def test_fit_refuses_a_solver_that_a_network_has_nothing_for():
     assert_array_equal(said(estimator, x), before)
 
 
+def test_fit_warns_of_tasks_that_are_not_near_their_minimum():
+    estimator, x, y = adapted("numbers", "synaptic")
+    groups = np.repeat([1, 2, 3], [4, 5, 1])
+    estimator.fit(x[:10], y[:10], groups=groups)  # not a word
+    few_steps = clone(estimator).set_params(solver="sgd", inner_max_iter=1)
+    with pytest.warns(ConvergenceWarning, match=r"^In 3 of 3 task\(s\) .* raise inner_max_iter"):
+        few_steps.fit(x[:10], y[:10], groups=groups)
+    assert np.isfinite(few_steps.predict(x[:10], groups=groups)).all()
+    few_steps.set_params(inner_tol=1e3).fit(x[:10], y[:10], groups=groups)  # as was asked for
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("model", MODELS)
 def test_exchangeable_classes_follow_it_too(model):
     x, y = pool(n_classes=6)

@@ -162,6 +162,8 @@ def test_a_task_that_cannot_be_solved_has_the_prior(stack):
     found = TaskNetworks(stack.problem, poor, stack.members).adapt(rows_of((3, 3, 3)))
     assert (found.phi[[0, 2]] == 7.0).all()
     assert_array_equal(found.phi[1], found.phi[-1])
+    assert_array_equal(found.solved, [True, False, True, True])
+    assert_array_equal(found.subset(np.array([1])).solved, [False, True])
 
 
 def test_values_beyond_floats_fall_back_to_the_prior(stack):

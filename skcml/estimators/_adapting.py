@@ -11,6 +11,7 @@ from skcml.episodes import TaskRows
 from skcml.estimators._adapted import Adapted, Blend
 from skcml.estimators._inputs import MAX_SIZE, Rows, Targets
 from skcml.estimators._scaling import Scaling, refuse_tiny
+from skcml.estimators._warnings import warn_of_unsolved
 from skcml.grouping import GroupIndex, encode_groups
 from skcml.heads import Posterior
 from skcml.likelihoods import Likelihood
@@ -19,6 +20,7 @@ from skcml.selection import Learned
 from skcml.selection.baselines import pooled_heads
 from skcml.selection.mixture import IntervalShape, Mixture
 from skcml.selection.ridge import ridge_heads
+from skcml.task_networks import NetworkPosterior
 
 
 class PredictingTasks(Protocol):
@@ -105,6 +107,8 @@ def adapt_learned(
     for name, heads in learned.members.items():
         heads = heads.with_precision(prior_strength)
         posteriors[name] = heads.adapt(tasks) if learned.speaks_of_known(name) else heads.prior
+        if isinstance(posteriors[name], NetworkPosterior):
+            warn_of_unsolved(posteriors[name].solved[:-1])
     return mixed(
         learned,
         scaling,

@@ -108,6 +108,8 @@ def _network_posterior(posterior: NetworkPosterior) -> bool:
         phi.shape == (*stack, len(heads.members[0]["omega"]))
         and posterior.n_rows.shape == (len(phi),)
         and posterior.statistics.shape == (*stack, heads.problem.network.n_statistics)
+        and posterior.solved.shape == (len(phi),)
+        and posterior.solved.dtype == bool
     )
 
 

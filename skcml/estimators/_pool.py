@@ -27,8 +27,9 @@ from skcml.estimators._meta_options import (
 from skcml.estimators._meta_state import verdict, watched_params
 from skcml.estimators._progress import CallbackProgress
 from skcml.estimators._scaling import refuse_tiny
-from skcml.estimators._warnings import warn
+from skcml.estimators._warnings import warn, warn_of_unsolved
 from skcml.grouping import GroupIndex, encode_groups
+from skcml.selection.class_networks import TaskWeights
 from skcml.selection.classes import LearnedClasses, adapt_tasks, learn_classes
 from skcml.selection.constants import PROBLEM, ClassOptions
 from skcml.solvers.base import InnerSolver
@@ -158,6 +159,7 @@ class PoolState:
         pool, label, index = pool_of(rows, rows.weight if is_balanced else rows.given_weight)
         n_tasks = 1 if index is None else len(index)
         weights = adapt_tasks(self.learned, pool, n_tasks, prior_strength)
+        warn_of_unsolved([task.solved for task in weights if isinstance(task, TaskWeights)])
         labels = [label[pool.group == task] for task in range(n_tasks)]
         return AdaptedClasses(self.learned, weights, labels, len(_labels(rows)), index, offset)
 

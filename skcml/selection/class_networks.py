@@ -34,10 +34,13 @@ class TaskWeights(NamedTuple):
         One row for each class, or the parameters of a network.
     statistics : ndarray of shape (1, n_statistics)
         What batch normalisation keeps of the task's rows; mostly empty.
+    solved : bool
+        Whether the solver came near a minimum.
     """
 
     weights: np.ndarray
     statistics: np.ndarray
+    solved: bool
 
 
 class ClassNetwork(Protocol):
@@ -76,9 +79,10 @@ class BodyOfPrototypes:
     def adapt(self, theta: MetaParams, support: Episode) -> TaskWeights:
         """See `ClassNetwork`."""
         batch = self.problem.embed(theta, support)
-        phi = self.fit_solver(self.problem, theta, batch).phi
+        found = self.fit_solver(self.problem, theta, batch)
         kept = self.problem.body.statistics(theta, support.x_support, support.w_support)
-        return TaskWeights(self.problem.weights(phi, theta, batch)[0], kept)
+        weights = self.problem.weights(found.phi, theta, batch)[0]
+        return TaskWeights(weights, kept, bool(found.settled[0]))
 
     def logits(self, theta: MetaParams, task: TaskWeights, X: np.ndarray) -> np.ndarray:
         """See `ClassNetwork`."""
@@ -104,9 +108,9 @@ class NetworkOfClasses:
     def adapt(self, theta: MetaParams, support: Episode) -> TaskWeights:
         """See `ClassNetwork`."""
         batch = self.problem.embed(theta, support)
-        phi = self.fit_solver(self.problem, theta, batch).phi
-        kept = self.problem.statistics(phi, theta, batch)
-        return TaskWeights(np.asarray(phi)[:, 0], kept)
+        found = self.fit_solver(self.problem, theta, batch)
+        kept = self.problem.statistics(found.phi, theta, batch)
+        return TaskWeights(np.asarray(found.phi)[:, 0], kept, bool(found.settled[0]))
 
     def logits(self, theta: MetaParams, task: TaskWeights, X: np.ndarray) -> np.ndarray:
         """See `ClassNetwork`."""

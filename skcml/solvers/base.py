@@ -33,6 +33,9 @@ class InnerSolution:
         solver has no factor of it.
     bound : array of shape (n_tasks,), or None
         Norm of the gradient at which a task is done; None where solvers go as far as they can.
+    near : array of shape (n_tasks,), bool, or None
+        Whether a task came near enough to a minimum to be used without a word, if not as near as
+        was asked for; None where that is ``converged``.
     """
 
     phi: Array
@@ -42,6 +45,12 @@ class InnerSolution:
     usable: Array
     solve_h: Callable[[Array], Array] | None
     bound: Array | None = None
+    near: Array | None = None
+
+    @property
+    def settled(self) -> Array:
+        """Whether each task came near enough to a minimum, of shape (n_tasks,)."""
+        return self.converged if self.near is None else self.near
 
 
 class InnerSolver(Protocol):

@@ -19,6 +19,8 @@ from skcml.solvers.base import InnerSolution
 from skcml.solvers.line_search import ROUNDING, Point, line_search, product
 from skcml.solvers.secants import Secants
 
+# Share of the gradient at the start that may be left where a task is near its minimum.
+NEAR = 0.01
 # Of a step that went much too far, and of a task that diverged, the numbers overflow; that is seen.
 may_diverge = np.errstate(over="ignore", invalid="ignore")
 
@@ -132,6 +134,7 @@ class Descent:
         nears = ~nudged_away | (here.norm <= first.norm) | (here.norm <= self.bound)
         usable = is_finite & self.has_fallen(here) & nears & ~is_lost
         converged = (here.norm <= self.bound) & usable
+        near = (here.norm <= max(self.tol, NEAR) * self._start.norm) & usable
         return InnerSolution(
-            here.phi, here.norm, n_iter, converged, usable, solve_h, bound=self.bound
+            here.phi, here.norm, n_iter, converged, usable, solve_h, bound=self.bound, near=near
         )

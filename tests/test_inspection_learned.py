@@ -12,11 +12,12 @@ from skcml import CMLClassifier, CMLRegressor
 from skcml.inspection._learned import (
     learned_state,
     name_of,
+    output_of,
     place_of_output,
     sorted_shots,
     working_copy,
 )
-from tests.estimators import both, grouped, learned, learned_pool
+from tests.estimators import both, grouped, learned, learned_classifier, learned_pool
 
 X, Y, GROUPS = grouped()
 
@@ -78,10 +79,19 @@ def test_a_class_is_found_by_its_label_alone(output, place):
 
 @pytest.mark.parametrize("output", [None, 2, -1, "c", True, [0], 0.5])
 def test_an_output_that_is_not_there_is_refused(output):
-    with pytest.raises(ValueError, match=r"output=.* names no output: pass one of 'y0'"):
+    with pytest.raises(ValueError, match=r"output=.* names no output: pass one of 0, 1"):
         place_of_output(output, ["y0", "y1"])
     with pytest.raises(ValueError, match=r"output=.* names no class: pass one of 'a'"):
         place_of_output(output, ["a", "b"], "class")
+
+
+def test_the_name_of_what_is_meant():
+    assert output_of(learned(), None, 1) == (0, "y")
+    assert output_of(learned(2), 1, 2) == (1, "y1")
+    assert output_of(learned_classifier(), None, 1) == (1, "b")
+    assert output_of(learned_classifier(), "a", 1) == (0, "a")
+    with pytest.raises(ValueError, match="output=None names no class: pass one of 'a', 'b', 'c'"):
+        output_of(learned_classifier(3), None, 1)
 
 
 def test_columns_that_know_their_names():

@@ -185,6 +185,22 @@ def refuse_dates(values: Any, name: str) -> None:
             )
 
 
+def read_numbers(values: Any, name: str, **options: Any) -> np.ndarray:
+    """Return finite numbers, in float64.
+
+    Parameters
+    ----------
+    values : array-like
+    name : str
+        What errors call them.
+    **options : dict
+        Of `sklearn.utils.check_array`.
+    """
+    refuse_dates(values, name)
+    with naming(name, values):
+        return check_array(values, dtype=np.float64, input_name=name, **options)
+
+
 def _is_plain(array: Any) -> bool:
     """Whether an array is float64, finite and of moderate size, seen in a microsecond.
 
@@ -226,9 +242,7 @@ def read_outputs(
         )
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
-    refuse_dates(y, name)
-    with naming(name, y):
-        y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
+    y = read_numbers(y, name, ensure_2d=False, estimator=estimator)
     if len(y) != n_samples:
         raise ValueError(
             f"{name} has {len(y)} rows, but X{suffix} has {n_samples}; pass one for each row."
@@ -283,6 +297,7 @@ def read_weights(
 
 def read_probabilities(q: Any, name: str = "q") -> np.ndarray:
     """Return probabilities of shape (n_quantiles,)."""
+    refuse_dates(q, name)
     try:
         probabilities = np.atleast_1d(np.asarray(q, dtype=float))
     except (TypeError, ValueError, OverflowError):

@@ -11,7 +11,7 @@ from sklearn.utils import Bunch, _safe_indexing
 
 from skcml.estimators._inputs import Rows
 from skcml.grouping import encode_groups
-from skcml.inspection._learned import place_of_output, working_copy
+from skcml.inspection._learned import output_of, working_copy
 
 # Points of a curve.
 N_POINTS = 101
@@ -122,7 +122,7 @@ def adapt_and_predict(
     level: float,
 ) -> list[Bunch]:
     """Return what is drawn of each task; see `AdaptationDisplay`."""
-    column, name = _output_of(estimator, output)
+    column, name = output_of(estimator, output, support.targets.n_outputs)
     codes, labels, chosen = _choose(support, tasks, n_tasks)
     at_query = np.full(0 if query is None else len(query.X), -1)
     if query is not None:
@@ -163,20 +163,6 @@ def adapt_and_predict(
             )
         )
     return found
-
-
-def _output_of(estimator: Any, output: Any) -> tuple[int, Any]:
-    """Return the column of predictions that is meant, and its name."""
-    labels = getattr(estimator, "classes_", None)
-    if labels is not None:
-        names = labels.tolist()
-        if output is None and len(names) == 2:
-            output = names[1]
-        place = place_of_output(output, names, "class")
-        return place, names[place]
-    names = [f"y{place}" for place in range(len(estimator._meta.scaling.y_mean))]
-    place = place_of_output(output, names)
-    return place, names[place] if len(names) > 1 else "y"
 
 
 def _choose(

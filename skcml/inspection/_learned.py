@@ -71,9 +71,32 @@ def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> 
     is_place = isinstance(output, Integral) and not isinstance(output, bool)
     if what == "output" and is_place and 0 <= int(output) < len(known):
         return int(output)
+    allowed = known if what == "class" else range(len(known))
     raise ValueError(
-        f"output={output!r} names no {what}: pass one of {', '.join(map(repr, known))}."
+        f"output={output!r} names no {what}: pass one of {', '.join(map(repr, allowed))}."
     )
+
+
+def output_of(estimator: Any, output: Any, n_outputs: int) -> tuple[int, Any]:
+    """Return the place of an output or a class, and its name; of two classes, the second's.
+
+    Parameters
+    ----------
+    estimator : estimator
+    output : object
+        As a user passed it.
+    n_outputs : int
+        Columns of y, if they are numbers.
+    """
+    labels = getattr(estimator, "classes_", None)
+    if labels is None:
+        place = place_of_output(output, [f"y{place}" for place in range(n_outputs)])
+        return place, f"y{place}" if n_outputs > 1 else "y"
+    names = labels.tolist()
+    if output is None and len(names) == 2:
+        return 1, names[1]
+    place = place_of_output(output, names, "class")
+    return place, names[place]
 
 
 def name_of(series: Any) -> str | None:

@@ -26,7 +26,8 @@ from skcml.model_selection._tasks import Task
 ROW_BY_ROW = frozenset({"predict", "predict_proba", "predict_log_proba", "decision_function"})
 # What is to be told the group, if the estimator knows many.
 OF_A_GROUP = ROW_BY_ROW | {"predict_quantiles", "score"}
-COVERAGE = 0.95
+# Of intervals over tasks.
+CONFIDENCE = 0.95
 
 
 class Answers:
@@ -212,5 +213,5 @@ def mean_and_interval(scores: np.ndarray) -> tuple[float, float, float]:
     mean = float(found.mean()) if len(found) else np.nan
     if len(found) < 2:
         return mean, np.nan, np.nan
-    reach = stats.t.ppf((1 + COVERAGE) / 2, len(found) - 1) * stats.sem(found)
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * stats.sem(found)
     return mean, mean - reach, mean + reach

@@ -138,7 +138,7 @@ def test_plot_into_given_axes_and_again(plt):
 
 BAD = {
     "feature": ({"feature": None}, "feature=None is not one of the 2 features"),
-    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of one or more"),
+    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of 1 or more"),
     "tasks without groups": ({"groups": None, "tasks": [1]}, "tasks were named, but no groups"),
     "level": ({"level": 1.0}, "level=1.0 must be between 0 and 1, both excluded"),
     "level in percent": ({"level": 90}, "level=90 must be between 0 and 1"),

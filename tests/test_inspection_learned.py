@@ -14,7 +14,6 @@ from skcml.inspection._learned import (
     name_of,
     output_of,
     place_of_output,
-    sorted_shots,
     working_copy,
 )
 from tests.estimators import both, grouped, learned, learned_classifier, learned_pool
@@ -98,16 +97,3 @@ def test_columns_that_know_their_names():
     assert name_of(pd.Series([1.0], name="height")) == "height"
     for thing in (pd.Series([1.0]), pd.Series([1.0], name=3), np.ones(2), [1.0]):
         assert name_of(thing) is None
-
-
-def test_shots_are_sorted():
-    assert_array_equal(sorted_shots((5, 0, 2), 0), [0, 2, 5])
-    assert_array_equal(sorted_shots(3, 1), [3])
-
-
-@pytest.mark.parametrize("shots", [(), (1, 1), (0, 1), (1.5,), "many", [[1, 2]], (-1,), (True,)])
-def test_shots_that_are_none_are_refused(shots):
-    with pytest.raises(
-        ValueError, match=r"n_shots=.* must hold distinct whole numbers of 1 or more"
-    ):
-        sorted_shots(shots, 1)

@@ -176,7 +176,7 @@ def test_refusals(reml):
     ):
         PriorDisplay.from_estimator(learned_pool())
     for number in (0, 2.5, True, None):
-        with pytest.raises(ValueError, match=r"max_features=.* must be a whole number above zero"):
+        with pytest.raises(ValueError, match=r"max_features=.* must be a whole number of 1"):
             PriorDisplay.from_estimator(reml, max_features=number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,18 @@ def read_weights(
             "multiply all weights by the same number."
         )
     return _moderate(weight, "sample_weight")
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether a value is a whole number of that much or more."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def check_whole(least: int = 1, **values: Any) -> None:
+    """Refuse what is no number of something, by its name."""
+    for name, value in values.items():
+        if not is_whole(value, least):
+            raise ValueError(f"{name}={value!r} must be a whole number of {least} or more.")
 
 
 def read_probabilities(q: Any, name: str = "q") -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, _safe_indexing
 
-from skcml.estimators._inputs import Rows
+from skcml.estimators._inputs import Rows, is_whole
 from skcml.grouping import encode_groups
 from skcml.inspection._learned import output_of, working_copy
 
@@ -78,8 +77,7 @@ def _place_of_feature(feature: Any, names: Sequence[str]) -> int:
         return 0
     if isinstance(feature, str) and feature in names:
         return list(names).index(feature)
-    is_place = isinstance(feature, Integral) and not isinstance(feature, bool)
-    if is_place and 0 <= feature < len(names):
+    if is_whole(feature) and feature < len(names):
         return int(feature)
     raise ValueError(
         f"feature={feature!r} is not one of the {len(names)} features: pass the name or the place "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
 from skcml.inspection._adaptation import Along, adapt_and_predict
 from skcml.inspection._learned import learned_state, name_of
@@ -286,8 +287,7 @@ def _band(panel: Any, grid: Any, ends: Any, look: tuple[str, float], label: str)
 
 def _check(n_tasks: Any, level: Any, X: Any) -> None:
     """Refuse what cannot be drawn."""
-    if not isinstance(n_tasks, Integral) or isinstance(n_tasks, bool) or n_tasks < 1:
-        raise ValueError(f"n_tasks={n_tasks!r} must be a whole number of one or more.")
+    check_whole(n_tasks=n_tasks)
     if not isinstance(level, Real) or not 0 < float(level) < 1:
         raise ValueError(f"level={level!r} must be between 0 and 1, both excluded.")
     if len(getattr(X, "shape", ())) > 2:

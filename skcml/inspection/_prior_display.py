@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
+from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
 from skcml.inspection._learned import learned_state, output_of
 from skcml.inspection._style import BLUE, GREY, place_for, pyplot
@@ -139,9 +139,7 @@ class PriorDisplay:
                 "What was learned from exchangeable classes has no coefficients to draw: "
                 "prior_summary returns its few numbers, and ShotCurveDisplay shows what they do."
             )
-        is_whole = isinstance(max_features, Integral) and not isinstance(max_features, bool)
-        if not is_whole or max_features < 1:
-            raise ValueError(f"max_features={max_features!r} must be a whole number above zero.")
+        check_whole(max_features=max_features)
         summary = estimator.prior_summary(as_frame=False)
         place, effect_name = _effect_of(estimator, output, len(summary.mean))
         mean, sd = summary.mean[place], summary.sd_between_groups[place]

@@ -174,12 +174,17 @@ class AdaptationDisplay:
                 "draw; ShotCurveDisplay shows what more rows of them are worth."
             )
         _check(n_tasks, level, X_support)
-        support = estimator._read(X_support, y_support, groups, sample_weight, known=state.targets)
+        known = state.targets
+        support = estimator._read(
+            X_support, y_support, groups, sample_weight, known=known, suffix="_support"
+        )
         query = None
         if X_query is not None:
             if y_query is None:
                 raise ValueError("X_query was passed without y_query; pass both.")
-            query = estimator._read(X_query, y_query, groups_query, None, known=state.targets)
+            query = estimator._read(
+                X_query, y_query, groups_query, None, known=known, suffix="_query"
+            )
         elif y_query is not None or groups_query is not None:
             raise ValueError("y_query or groups_query was passed without X_query; pass all.")
         along = Along(estimator, X_support, feature)
@@ -229,6 +234,8 @@ class AdaptationDisplay:
         (2,)
         """
         n = len(self.tasks)
+        if n == 0:
+            raise ValueError("tasks is empty: pass what is to be drawn of one group or more.")
         n_columns = n if n <= 3 else int(np.ceil(np.sqrt(n)))
         n_rows = -(-n // n_columns)
         size = (WIDTH * n_columns + 0.4, HEIGHT * n_rows + 0.8)

@@ -66,7 +66,7 @@ def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> 
     if output is None and len(known) == 1:
         return 0
     for place, name in enumerate(known):
-        if np.ndim(output) == 0 and output == name:
+        if np.isscalar(output) and output == name:
             return place
     if what == "output" and is_whole(output) and int(output) < len(known):
         return int(output)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 
 from skcml.estimators._inputs import check_whole
+from skcml.estimators._naming import naming
 from skcml.estimators._pool import PoolState
 from skcml.grouping import encode_groups
 from skcml.inspection._baselines import baselines
@@ -149,7 +150,8 @@ def shot_curve(
     scorer, name = scorer_of(estimator, scoring)
     check_whole(n_tasks=n_tasks, n_repeats=1 if n_repeats is None else n_repeats)
     check_whole(2, n_ways=2 if n_ways is None else n_ways)
-    rng = check_random_state(random_state)
+    with naming("random_state"):
+        rng = check_random_state(random_state)
     rows = estimator._read(X, y, groups, sample_weight, known=state.targets)
     weight = rows.given_weight
     kept = np.arange(len(rows.X)) if weight is None else np.flatnonzero(weight)

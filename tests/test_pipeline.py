@@ -148,7 +148,7 @@ def test_a_changed_transformer_is_to_be_learned_again():
         ValueError, match=r"changed since meta_fit.*degree=3.*\n?.*call meta_fit again"
     ):
         pipeline.fit(NEW_X, NEW_Y)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match=r"changed since meta_fit.*call meta_fit again"):
         pipeline.predict(NEW_X)
     pipeline.meta_fit(X, Y, groups=GROUPS).fit(NEW_X, NEW_Y)
     assert pipeline.prior_summary().shape == (10, 2)
@@ -217,7 +217,7 @@ def test_pipelines_in_pipelines():
 @pytest.mark.parametrize(
     ("steps", "error", "message"),
     [
-        ([StandardScaler, quickest()], TypeError, "got estimator class instead"),
+        ([StandardScaler, quickest()], TypeError, "A class was passed: pass an instance"),
         ([Ridge(), quickest()], TypeError, "intermediate steps should be transformers"),
         ([StandardScaler(), Ridge()], AttributeError, "no attribute 'meta_fit'"),
         ([StandardScaler(), "passthrough"], AttributeError, "no attribute 'meta_fit'"),
@@ -227,6 +227,12 @@ def test_pipelines_in_pipelines():
 def test_pipelines_that_cannot_learn(steps, error, message):
     with pytest.raises(error, match=message):
         make_pipeline(*steps).meta_fit(X, Y, groups=GROUPS)
+
+
+@pytest.mark.parametrize(("bad", "kind"), [(None, "NoneType"), (3, "int")])
+def test_what_is_no_table_is_called_x(bad, kind):
+    with pytest.raises(TypeError, match=f"^X: Expected sequence or array-like, got .*{kind}"):
+        learned().meta_fit(bad, Y, groups=GROUPS)
 
 
 # --- cache and messages

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import StandardScaler
 
-from skcml.pipeline import Pipeline, make_pipeline
+from skcml.pipeline import make_pipeline
 from skcml.pipeline._arguments import addressed, given, is_routing
 from tests.estimators import both
 from tests.pipelines import GROUPS, NEW_GROUPS, NEW_X, NEW_Y, X, Y, learned, quickest
@@ -18,7 +19,7 @@ STEPS = [("scale", StandardScaler()), ("none", None), ("last", quickest())]
 
 
 def test_what_is_addressed_to_no_step_is_the_last_steps():
-    given_names = ("groups", "scale__sample_weight", "last__sample_weight", "none__a__b")
+    given_names = ("groups", "scale__sample_weight", "last__sample_weight", "last__a__b")
     found = addressed({name: name for name in given_names}, STEPS)
     assert found == {"last__groups": "groups"} | {name: name for name in given_names[1:]}
     assert addressed({}, STEPS) == {}
@@ -36,9 +37,20 @@ def test_with_routing_arguments_stay_as_they_are(routing):
     assert is_routing()
 
 
-def test_without_routing_or_steps():
+def test_without_routing():
     assert not is_routing()
-    assert addressed({"groups": 1}, []) == {"groups": 1}
+
+
+def test_steps_that_take_no_parameters_refuse_them():
+    steps = [("scale", FrozenEstimator(StandardScaler())), *STEPS[1:]]
+    assert addressed({"groups": 1}, steps) == {"last__groups": 1}
+    with pytest.raises(ValueError, match=r"^scale__a was passed, but 'scale' of steps is frozen"):
+        addressed({"groups": 1, "scale__a": 2}, steps)
+    for bad, among in (({"none__a": 1}, STEPS), ({"a": 1}, STEPS[:2])):
+        with pytest.raises(ValueError, match=r"^none__a was passed, but 'none' of steps is None"):
+            addressed(bad, among)
+    # Who freezes the last step wants it so.
+    assert addressed({"a": 1}, steps[:1]) == {"scale__a": 1}
 
 
 def test_arguments_that_were_passed_are_those_that_are_not_none():
@@ -46,14 +58,6 @@ def test_arguments_that_were_passed_are_those_that_are_not_none():
     found = given(a=None, b=zeros, c=False, d=0)
     assert found == {"b": zeros, "c": False, "d": 0}
     assert given() == {}
-
-
-@pytest.mark.parametrize(
-    ("steps", "message"), [(None, "'steps' parameter"), ([], "fit does not accept the groups")]
-)
-def test_where_there_are_no_steps_scikit_learn_says_so(steps, message):
-    with pytest.raises(ValueError, match=message):
-        Pipeline(steps).fit(X, Y, groups=GROUPS)
 
 
 # --- in a pipeline
@@ -79,8 +83,18 @@ def test_names_that_nothing_has():
         pipeline.meta_fit(X, Y, groups=GROUPS, scaler__sample_weight=Y)
     with pytest.raises(TypeError, match="unexpected keyword argument 'group'"):
         pipeline.fit(NEW_X, NEW_Y, group=NEW_GROUPS)
-    with pytest.raises(ValueError, match="pipeline is empty"):
-        make_pipeline().fit(X, Y)
+
+
+def test_frozen_transformers_take_parameters_in_meta_fit():
+    pipeline = learned().fit(NEW_X, NEW_Y, groups=NEW_GROUPS)
+    before = both(pipeline, NEW_X, NEW_GROUPS)
+    for bad in ({"foo": 3}, {"sample_weight": "rubbish"}):
+        key, value = next(iter(bad.items()))
+        with pytest.raises(ValueError, match=rf"standardscaler__{key} .* frozen.* to meta_fit"):
+            pipeline.fit(X, Y, groups=GROUPS, **{f"standardscaler__{key}": value})
+        assert_array_equal(both(pipeline, NEW_X, NEW_GROUPS), before)
+    pipeline.meta_fit(X, Y, groups=GROUPS, standardscaler__sample_weight=np.arange(len(Y)))
+    assert_allclose(pipeline[0].mean_, np.average(X, axis=0, weights=np.arange(len(Y))))
 
 
 def test_weights_ask_first_with_routing(routing):

@@ -107,8 +107,16 @@ def test_what_has_not_learned_or_has_changed_since_is_not_asked():
             pipeline.predict_quantiles(X)
         with pytest.raises(NotFittedError):
             pipeline.score(X, Y)
-    with pytest.raises(NotFittedError):
-        changed.partial_fit(X, Y)
+    for method, arguments in (
+        ("predict_quantiles", (X,)),
+        ("score", (X, Y)),
+        ("partial_fit", (X, Y)),
+        ("forget", ()),
+        ("group_effects", ()),
+        ("prior_summary", ()),
+    ):
+        with pytest.raises(NotFittedError, match=r"changed since meta_fit.* call meta_fit again"):
+            getattr(changed, method)(*arguments)
 
 
 # --- against the steps, one after the other

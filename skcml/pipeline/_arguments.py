@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sklearn import get_config
+from sklearn.frozen import FrozenEstimator
 
 from skcml.pipeline._frozen import Step
 
@@ -28,9 +29,9 @@ def addressed(params: dict[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
     params : dict
         ``scale__sample_weight`` is addressed to the step "scale".
     steps : sequence of (str, estimator)
-        If there are none, scikit-learn's pipeline says so.
+        At least one. Those that are frozen or None take no parameters.
     """
-    if is_routing() or not steps:
+    if is_routing():
         return params
     names = [name for name, _ in steps]
     found = {k if "__" in k else f"{names[-1]}__{k}": v for k, v in params.items()}
@@ -39,4 +40,12 @@ def addressed(params: dict[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
             f"{unknown[0]} names no step of the pipeline; what comes before the two "
             f"underscores must be one of {names}."
         )
+    why = {name: "None, and takes no parameters" for name, t in steps if t is None} | {
+        name: "frozen, and takes no parameters at fit; pass them to meta_fit, if it learns there"
+        for name, t in steps[:-1]
+        if isinstance(t, FrozenEstimator)
+    }
+    for key in found:
+        if (name := key.partition("__")[0]) in why:
+            raise ValueError(f"{key} was passed, but {name!r} of steps is {why[name]}.")
     return found

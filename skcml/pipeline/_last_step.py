@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-import sklearn.pipeline
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skcml.pipeline._arguments import given, is_routing
-from skcml.pipeline._frozen import Step, transformed
+from skcml.pipeline._frozen import transformed
+from skcml.pipeline._steps import StepsMixin, are_pairs
 
 
 def last_step_has(name: str) -> Callable[[Any], bool]:
     """Return whether a pipeline's last step has what `available_if` is asked for."""
 
     def check(pipeline: Any) -> bool:
-        getattr(pipeline.steps[-1][1], name)  # its error is the cause of the pipeline's
+        if are_pairs(pipeline.steps):  # else the method says that they are not
+            getattr(pipeline.steps[-1][1], name)  # its error is the cause of the pipeline's
         return True
 
     return check
 
 
-class LastStepMixin(sklearn.pipeline.Pipeline):
+class LastStepMixin(StepsMixin):
     """What a pipeline hands on to its last step, and scikit-learn's does not or not with groups."""
-
-    steps: list[Step]
 
     @available_if(last_step_has("partial_fit"))
     def partial_fit(
@@ -98,7 +97,7 @@ class LastStepMixin(sklearn.pipeline.Pipeline):
         >>> len(pipeline.forget([308, 309]).group_effects())
         16
         """
-        self.steps[-1][1].forget(groups)
+        self._last().forget(groups)
         return self
 
     @available_if(last_step_has("predict_quantiles"))
@@ -254,7 +253,7 @@ class LastStepMixin(sklearn.pipeline.Pipeline):
         2          143.0  3.5
         3          155.7  3.2
         """
-        return self.steps[-1][1].group_effects(as_frame=as_frame, deviations=deviations)
+        return self._last().group_effects(as_frame=as_frame, deviations=deviations)
 
     @available_if(last_step_has("prior_summary"))
     def prior_summary(self, as_frame: bool = True) -> Any:
@@ -284,7 +283,7 @@ class LastStepMixin(sklearn.pipeline.Pipeline):
         intercept    149.5                8.1
         age            4.2                1.1
         """
-        return self.steps[-1][1].prior_summary(as_frame=as_frame)
+        return self._last().prior_summary(as_frame=as_frame)
 
     @property
     def meta_gain_(self) -> Any:
@@ -295,5 +294,6 @@ class LastStepMixin(sklearn.pipeline.Pipeline):
 
     def _ask_last(self, method: str, X: Any, *args: Any, **params: Any) -> Any:
         """Call a method of the last step without metadata routing, or one unknown to it."""
+        last = self._last()
         check_is_fitted(self)
-        return getattr(self.steps[-1][1], method)(transformed(self.steps[:-1], X), *args, **params)
+        return getattr(last, method)(transformed(self.steps[:-1], X), *args, **params)

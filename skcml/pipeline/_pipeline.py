@@ -12,10 +12,12 @@ from sklearn.utils.validation import _num_samples
 
 from skcml.estimators._diagram import DOCUMENTATION
 from skcml.estimators._inputs import all_or_nothing
+from skcml.estimators._naming import naming
 from skcml.pipeline._arguments import addressed, given
-from skcml.pipeline._frozen import Step, frozen, thawed, to_be_fitted, transformed
+from skcml.pipeline._frozen import frozen, thawed, to_be_fitted, transformed
 from skcml.pipeline._last_step import LastStepMixin, last_step_has
 from skcml.pipeline._learner import MetaFit
+from skcml.pipeline._steps import check_steps
 
 
 class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
@@ -82,10 +84,6 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
     _doc_link_module = "skcml"
     _doc_link_template = DOCUMENTATION.format(name="skcml.pipeline.{estimator_name}")
 
-    steps: list[Step]
-    # The transformers as `meta_fit` has left them; None before it.
-    _learned: list[Step] | None = None
-
     @available_if(last_step_has("meta_fit"))
     def meta_fit(
         self,
@@ -125,8 +123,10 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
         Raises
         ------
         ValueError
-            If a transformer or the last step refuses what it gets, or rows were dropped. What was
-            learned before is kept.
+            If ``steps`` are no list of names and estimators, a transformer or the last step refuses
+            what it gets, or rows were dropped. What was learned before is kept.
+        TypeError
+            If a class is among the steps, or X is no table.
 
         Examples
         --------
@@ -141,6 +141,9 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
         >>> pipeline[0].estimator.n_features_out_  # of what has been fitted, and is frozen now
         3
         """
+        check_steps(self.steps)
+        with naming("X"):
+            n_rows = _num_samples(X)
         *transformers, (name, last) = self.steps
         learner = copy(self)  # has its cache and its callbacks
         learner._learned = None
@@ -149,7 +152,7 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
             rows = None if X_val is None else transformed(learner.steps[:-1], X_val)
             return given(X_val=rows, y_val=y_val, groups_val=groups_val)
 
-        stand_in = MetaFit(last, _num_samples(X), validation)
+        stand_in = MetaFit(last, n_rows, validation)
         learner.steps = [*to_be_fitted(transformers), (name, stand_in)]
         learner.fit(X, y, **given(groups=groups, sample_weight=sample_weight), **params)
         self._learned = frozen(learner.steps[:-1])
@@ -177,8 +180,11 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
         Raises
         ------
         ValueError
-            If the transformers have changed since `meta_fit`, if a parameter names no step, or a
-            step refuses what it gets. What was fitted before is kept.
+            If steps have changed since `meta_fit`, or the last step has learned without the
+            pipeline and a transformer is not frozen; if a parameter names no step, or one that is
+            frozen or None; or a step refuses what it gets. What was fitted before is kept.
+        TypeError
+            If a class is among the steps.
 
         Examples
         --------
@@ -198,12 +204,7 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
         >>> round(float((error**2).mean()) ** 0.5, 1)  # in centimetres
         0.6
         """
-        if self._has_changed():
-            raise ValueError(
-                f"The steps before the last have changed since meta_fit was called, and are "
-                f"{dict(self.steps[:-1])} now. The last step has learned from the columns that "
-                "they made then: call meta_fit again, or set them back."
-            )
+        self._check_fit()
         with all_or_nothing(self):
             super().fit(X, y, **addressed(params, self.steps))
             if self._learned is not None:  # a cache returns copies
@@ -217,8 +218,8 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
         ----------
         **params : dict
             ``scale__with_mean`` is the parameter ``with_mean`` of the step "scale". After
-            `meta_fit`, a transformer of which a parameter changes is to be learned again: `fit`
-            raises until `meta_fit` has been called.
+            `meta_fit`, a transformer of which a parameter changes is to be learned again: `fit` and
+            `predict` raise until `meta_fit` has been called.
 
         Returns
         -------
@@ -249,18 +250,6 @@ class Pipeline(LastStepMixin, sklearn.pipeline.Pipeline):
                 self.steps = thawed(self.steps, changed)
             super().set_params(**params)
         return self
-
-    def _has_changed(self) -> bool:
-        return self._learned is not None and list(self.steps[:-1]) != self._learned
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return not self._has_changed() and super().__sklearn_is_fitted__()
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone the steps; frozen ones are the same in the clone."""
-        twin: Self = super().__sklearn_clone__()
-        twin._learned = self._learned
-        return twin
 
 
 def make_pipeline(

@@ -9,7 +9,9 @@ from numpy.testing import assert_array_equal
 from skcml import CMLRegressor
 from skcml.estimators._inputs import (
     all_or_nothing,
+    check_whole,
     read_features,
+    read_numbers,
     read_outputs,
     read_probabilities,
     read_weights,
@@ -224,3 +226,22 @@ def test_probabilities_are_one_or_many():
 def test_what_is_no_probability_is_refused(q):
     with pytest.raises(ValueError, match="q must be probabilities between 0 and 1, both excluded"):
         read_probabilities(q)
+
+
+def test_counts_are_whole_numbers():
+    check_whole(n_tasks=np.int64(3), n_repeats=1)
+    check_whole(0, n_shots=0)
+    for value in (0, True, 1.0, "1", None, np.array([1])):
+        with pytest.raises(ValueError, match=r"^n=.* must be a whole number of 1 or more\.$"):
+            check_whole(n=value)
+
+
+def test_numbers_are_read_by_name():
+    assert_array_equal(read_numbers([[1, 2]], "q"), [[1.0, 2.0]])
+    for values, message in (
+        ([[np.nan]], "Input q contains NaN"),
+        ([1.0], "q: Expected 2D array"),
+        (np.ma.masked_array([[1.0]], [[True]]), "q is a masked array"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_numbers(values, "q")

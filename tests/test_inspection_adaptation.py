@@ -89,7 +89,7 @@ def test_one_of_several_outputs():
         expected = fitted.predict_quantiles(at, [0.1, 0.9])[:, 1]
         assert_allclose(np.stack([found.low, found.high], 1), expected, rtol=1e-8)
         assert_array_equal(found.y_support, y[rows & FEW, 1])
-    with pytest.raises(ValueError, match="output=None names no output"):
+    with pytest.raises(ValueError, match="output=None names no output: pass one of 0, 1"):
         predicted(learned(2), x, y, groups)
 
 

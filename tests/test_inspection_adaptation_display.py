@@ -18,6 +18,7 @@ from tests.estimators import (
     learned_classifier,
     learned_pool,
     pool,
+    quick,
 )
 
 X, Y, GROUPS = grouped(seed=1, n_groups=5)
@@ -138,7 +139,7 @@ def test_plot_into_given_axes_and_again(plt):
 
 BAD = {
     "feature": ({"feature": None}, "feature=None is not one of the 2 features"),
-    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of one or more"),
+    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of 1 or more"),
     "tasks without groups": ({"groups": None, "tasks": [1]}, "tasks were named, but no groups"),
     "level": ({"level": 1.0}, "level=1.0 must be between 0 and 1, both excluded"),
     "level in percent": ({"level": 90}, "level=90 must be between 0 and 1"),
@@ -146,7 +147,18 @@ BAD = {
     "the other half": ({"y_query": Y}, "y_query or groups_query was passed without X_query"),
     "no groups": (QUERY | {"groups_query": None}, "X_query was passed without groups_query"),
     "images": ({"X_support": np.zeros((15, 2, 2))}, r"X_support has rows of shape \(2, 2\)"),
-    "y": ({"y_support": Y[:3]}, "y has 3 rows, but X has 15"),
+    "y": ({"y_support": Y[:3]}, "y_support has 3 rows, but X_support has 15"),
+    "X": ({"X_support": X[FEW][:, :1]}, "X_support: X has 1 features, but CMLRegressor is"),
+    "query rows": (QUERY | {"y_query": Y[:3]}, "y_query has 3 rows, but X_query has 15"),
+    "query nan": (QUERY | {"X_query": np.full((15, 2), np.nan)}, "X_query: Input X contains NaN"),
+    "query y nan": (QUERY | {"y_query": np.full(15, np.nan)}, "Input y_query contains NaN"),
+    "query text": (
+        QUERY | {"y_query": ["a"] * 15},
+        "y_query: could not convert string .* use CMLClassifier",
+    ),
+    "query groups": (QUERY | {"groups_query": [1]}, "groups_query has 1 labels for 15 rows"),
+    "output": ({"output": np.array([0, 1])}, r"output=array.* names no output: pass one of 0"),
+    "ragged output": ({"output": [[0], [0, 1]]}, "output=.* names no output: pass one of 0"),
 }
 
 
@@ -155,6 +167,22 @@ def test_refusals(case):
     changed, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         from_estimator(learned(), **changed)
+
+
+def test_a_picture_of_nothing_is_refused(plt):
+    with pytest.raises(ValueError, match="tasks is empty: pass what is to be drawn"):
+        AdaptationDisplay(tasks=[], feature_name="x", target_name="y").plot()
+
+
+def test_groups_that_contradict_a_column_are_named():
+    frame = pd.DataFrame(X, columns=["a", "b"]).assign(ward=GROUPS)
+    est = quick(group_column="ward", early_stopping=False).meta_fit(frame, Y)
+    rows = {"X_support": frame[FEW], "y_support": Y[FEW], "groups": None, "feature": "a"}
+    asked = {"X_query": frame[~FEW], "y_query": Y[~FEW]}
+    with pytest.raises(ValueError, match=r"^groups and group_column='ward' disagree.* of X_sup"):
+        from_estimator(est, **rows | {"groups": GROUPS[FEW] + 1})
+    with pytest.raises(ValueError, match=r"^groups_query and group_column='ward' disagree.* of X_"):
+        from_estimator(est, **rows | asked, groups_query=GROUPS[~FEW] + 1)
 
 
 def test_other_estimators_are_refused():

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.linear_model import Ridge
 
+from skcml import CMLRegressor
 from skcml.inspection import CalibrationDisplay
 from skcml.inspection._calibration_display import _band
 from tests.estimators import grouped, learned, learned_classifier, linear, quick
@@ -89,6 +90,18 @@ def test_a_single_group_is_as_no_group(plt):
     assert_array_equal(one.low, none.low)
 
 
+def test_groups_whose_shares_do_not_differ_have_a_band_all_the_same(plt):
+    groups, bounds = np.repeat(np.arange(20), 3), normal_quantiles(60)
+    display = CalibrationDisplay.from_predictions(np.zeros(60), bounds, Q, groups=groups)
+    ends = stats.binomtest(20, 20).proportion_ci(0.95, "wilson")
+    assert_allclose([display.low, display.high], [[ends.low] * 2, [1, 1]])
+    y = np.tile([0.0, 9.0, -9.0], 20)  # of each group one of three inside
+    display = CalibrationDisplay.from_predictions(y, bounds, Q, groups=groups)
+    ends = stats.binomtest(7, 20).proportion_ci(0.95, "wilson")
+    assert_allclose(display.low, ends.low)
+    assert display.n_groups == 20
+
+
 def test_counts_have_bars_that_the_diagonal_crosses(plt):
     q = np.linspace(0.05, 0.95, 19)
     y = np.random.default_rng(0).poisson(2.0, size=4000)
@@ -145,7 +158,7 @@ def test_one_of_several_outputs(plt):
     assert display.observed == np.mean((q[:, 0] <= y[~FEW, 1]) & (y[~FEW, 1] <= q[:, 1]))
     with pytest.raises(ValueError, match="output=None names no output: pass one of 0, 1"):
         CalibrationDisplay.from_estimator(est, *rest)
-    with pytest.raises(ValueError, match="output=1, but there is one: leave output out"):
+    with pytest.raises(ValueError, match="output=1 names no output: pass one of 0"):
         CalibrationDisplay.from_estimator(adapted(), X, Y, GROUPS, output=1)
 
 
@@ -175,6 +188,11 @@ def test_plot_into_given_axes_and_again(plt):
 def test_classifiers_are_sent_to_scikit_learn():
     with pytest.raises(TypeError, match=r"CMLClassifier predicts .* use sklearn.calibration.Calib"):
         CalibrationDisplay.from_estimator(learned_classifier(), X, Y)
+    for thing in (None, CMLRegressor):
+        with pytest.raises(TypeError, match=r"estimator=.* must be an instance with predict_quant"):
+            CalibrationDisplay.from_estimator(thing, X, Y)
+    with pytest.raises(TypeError, match="needs predict_quantiles, which str has not"):
+        CalibrationDisplay.from_estimator("model", X, Y)
     with pytest.raises(TypeError, match="needs predict_quantiles, which Ridge has not: use from_p"):
         CalibrationDisplay.from_estimator(Ridge(), X, Y)
 
@@ -196,6 +214,15 @@ BAD = {
     ),
     "nan": ({"y_true": [1, 2, 3, np.nan]}, "Input y_true contains NaN"),
     "nan in quantiles": ({"quantiles": TABLE * np.nan}, "Input quantiles contains NaN"),
+    "masked": ({"y_true": np.ma.masked_array(np.ones(4), [1, 0, 0, 0])}, "y_true is a masked arr"),
+    "masked table": ({"quantiles": np.ma.masked_array(TABLE, TABLE > 1)}, "quantiles is a masked"),
+    "masked q": ({"q": np.ma.masked_array(Q, Q > 0.9)}, "q is a masked array with 1 masked value"),
+    "text": ({"y_true": ["a", "b", "c", "d"]}, "y_true: could not convert string to float"),
+    "no quantiles": ({"quantiles": None}, "quantiles: Expected 2D array"),
+    "crossing": (
+        {"quantiles": np.where(np.arange(4)[:, None] == 2, TABLE[:, ::-1], TABLE)},
+        r"quantiles cross in 1 row\(s\), the first of them row 2",
+    ),
     "groups": ({"groups": [1, 2]}, r"groups .*2.*4"),
 }
 
@@ -208,6 +235,20 @@ def test_refusals(case):
         CalibrationDisplay.from_predictions(**arguments)
 
 
+@pytest.mark.parametrize("name", ["y_true", "quantiles"])
+def test_dates_are_no_numbers(name):
+    dates = np.full(4 if name == "y_true" else (4, 5), np.datetime64("2020-01-01"))
+    arguments = {"y_true": np.ones(4), "quantiles": TABLE, "q": Q} | {name: dates}
+    with pytest.raises(TypeError, match=f"{name} holds dates or durations"):
+        CalibrationDisplay.from_predictions(**arguments)
+
+
+@pytest.mark.parametrize("levels", [[0.5, 0.5], 1e-20, np.nextafter(1, 0)])
+def test_levels_that_cannot_be_told_apart_are_refused(levels):
+    with pytest.raises(ValueError, match=r"levels=.* must differ from each other, and from 0 and"):
+        CalibrationDisplay.from_estimator(adapted(), X, Y, GROUPS, levels=levels)
+
+
 @pytest.mark.parametrize("levels", [90, [0.5, 1.0], [], "wide"])
 def test_levels_that_are_none_are_refused(levels):
     with pytest.raises(ValueError, match="levels must be probabilities between 0 and 1, both"):
@@ -217,6 +258,20 @@ def test_levels_that_are_none_are_refused(levels):
 def test_rows_of_y_are_counted():
     with pytest.raises(ValueError, match="y has 5 rows, but X has 72"):
         CalibrationDisplay.from_estimator(adapted(), X, Y[:5], GROUPS)
+
+
+def test_outputs_are_those_that_are_predicted():
+    for y in (np.ones((72, 2)), np.ones((72, 3))):
+        message = rf"y has {y.shape[1]} output\(s\), but CMLRegressor predicts 1; pass y with 1"
+        with pytest.raises(ValueError, match=message):
+            CalibrationDisplay.from_estimator(adapted(), X, y, GROUPS)
+    x, y, groups = grouped(seed=1, n_outputs=2)
+    est = learned(2).fit(x[FEW], y[FEW], groups=groups[FEW])
+    with pytest.raises(ValueError, match=r"y has 1 output\(s\), but CMLRegressor predicts 2"):
+        CalibrationDisplay.from_estimator(est, x, y[:, 0], groups, output=1)
+    for output in (True, np.array([0, 1]), np.array(1)):
+        with pytest.raises(ValueError, match=r"output=.* names no output: pass one of 0, 1"):
+            CalibrationDisplay.from_estimator(est, x, y, groups, output=output)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

@@ -12,11 +12,11 @@ from skcml import CMLClassifier, CMLRegressor
 from skcml.inspection._learned import (
     learned_state,
     name_of,
+    output_of,
     place_of_output,
-    sorted_shots,
     working_copy,
 )
-from tests.estimators import both, grouped, learned, learned_pool
+from tests.estimators import both, grouped, learned, learned_classifier, learned_pool
 
 X, Y, GROUPS = grouped()
 
@@ -78,26 +78,22 @@ def test_a_class_is_found_by_its_label_alone(output, place):
 
 @pytest.mark.parametrize("output", [None, 2, -1, "c", True, [0], 0.5])
 def test_an_output_that_is_not_there_is_refused(output):
-    with pytest.raises(ValueError, match=r"output=.* names no output: pass one of 'y0'"):
+    with pytest.raises(ValueError, match=r"output=.* names no output: pass one of 0, 1"):
         place_of_output(output, ["y0", "y1"])
     with pytest.raises(ValueError, match=r"output=.* names no class: pass one of 'a'"):
         place_of_output(output, ["a", "b"], "class")
+
+
+def test_the_name_of_what_is_meant():
+    assert output_of(learned(), None, 1) == (0, "y")
+    assert output_of(learned(2), 1, 2) == (1, "y1")
+    assert output_of(learned_classifier(), None, 1) == (1, "b")
+    assert output_of(learned_classifier(), "a", 1) == (0, "a")
+    with pytest.raises(ValueError, match="output=None names no class: pass one of 'a', 'b', 'c'"):
+        output_of(learned_classifier(3), None, 1)
 
 
 def test_columns_that_know_their_names():
     assert name_of(pd.Series([1.0], name="height")) == "height"
     for thing in (pd.Series([1.0]), pd.Series([1.0], name=3), np.ones(2), [1.0]):
         assert name_of(thing) is None
-
-
-def test_shots_are_sorted():
-    assert_array_equal(sorted_shots((5, 0, 2), 0), [0, 2, 5])
-    assert_array_equal(sorted_shots(3, 1), [3])
-
-
-@pytest.mark.parametrize("shots", [(), (1, 1), (0, 1), (1.5,), "many", [[1, 2]], (-1,), (True,)])
-def test_shots_that_are_none_are_refused(shots):
-    with pytest.raises(
-        ValueError, match=r"n_shots=.* must hold distinct whole numbers of 1 or more"
-    ):
-        sorted_shots(shots, 1)

@@ -91,7 +91,8 @@ BAD = {
     "scheme": ({"schemes": ["backward"]}, "schemes holds 'backward'; those .* are 'forward', 's"),
     "tangent": ({"schemes": "tangent"}, "schemes holds 'tangent'.*is in tangent_error"),
     "no scheme": ({"schemes": []}, "schemes is empty"),
-    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of one or more"),
+    "seed": ({"random_state": -1}, "random_state: Seed must be between 0"),
+    "tasks": ({"n_tasks": 0}, "n_tasks=0 must be a whole number of 1 or more"),
 }
 
 

@@ -75,6 +75,9 @@ def test_refusals():
     est = linear().meta_fit(X, Y, groups=GROUPS)
     with pytest.raises(ValueError, match=r"meta_fit took no meta-step \(meta_max_iter=0\)"):
         MetaLearningCurveDisplay.from_estimator(est)
+    for history in ([], est.meta_history_):
+        with pytest.raises(ValueError, match="history must hold one descent or more, each with a"):
+            MetaLearningCurveDisplay(history=history).plot()
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

@@ -87,7 +87,7 @@ def test_one_of_several_outputs(plt):
     display = PriorDisplay.from_estimator(est, output=1)
     assert_array_equal(display.mean, summary.mean[1])
     assert display.effect_name == "y1"
-    with pytest.raises(ValueError, match="output=None names no output: pass one of 'y0'"):
+    with pytest.raises(ValueError, match="output=None names no output: pass one of 0, 1"):
         PriorDisplay.from_estimator(est)
 
 
@@ -98,6 +98,8 @@ def test_classes(plt):
     assert PriorDisplay.from_estimator(learned_classifier(), output="b").mean.shape == (3,)
     with pytest.raises(ValueError, match=r"output='a': of two classes .* of 'b' alone"):
         PriorDisplay.from_estimator(learned_classifier(), output="a")
+    with pytest.raises(ValueError, match=r"output=array.* names no class: pass one of 'a', 'b'"):
+        PriorDisplay.from_estimator(learned_classifier(), output=np.array(["a", "b"]))
     three = PriorDisplay.from_estimator(learned_classifier(3), output="c")
     assert_array_equal(three.mean, learned_classifier(3).prior_summary(as_frame=False).mean[2])
     assert three.effect_name == "the logit of c"
@@ -174,7 +176,7 @@ def test_refusals(reml):
     ):
         PriorDisplay.from_estimator(learned_pool())
     for number in (0, 2.5, True, None):
-        with pytest.raises(ValueError, match=r"max_features=.* must be a whole number above zero"):
+        with pytest.raises(ValueError, match=r"max_features=.* must be a whole number of 1"):
             PriorDisplay.from_estimator(reml, max_features=number)
 
 

@@ -85,5 +85,5 @@ def test_what_is_no_scorer_is_refused(scoring):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="'scoring' parameter of check_scoring must be"):
+    with pytest.raises(ValueError, match=r"scoring='accurate' is no scorer of .*, as 'accuracy'"):
         scorer_of(CMLRegressor(), "accurate")

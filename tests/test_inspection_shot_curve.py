@@ -264,7 +264,11 @@ BAD = {
     "one way": ({"n_ways": 1}, "n_ways=1 must be a whole number of 2 or more"),
     "y": ({"y": Y[:5]}, "y has 5 rows, but X has 30"),
     "columns": ({"X": X[:, :1]}, "has 1 features, but CMLRegressor is expecting 2"),
-    "random state": ({"random_state": "now"}, "'now' cannot be used to seed"),
+    "negative seed": ({"random_state": -1}, "random_state: Seed must be between 0"),
+    "shots twice": ({"n_shots": (1, 1)}, r"n_shots=\(1, 1\) must hold distinct whole numbers"),
+    "shots True": ({"n_shots": True}, "n_shots=True must hold distinct whole numbers of 0 or"),
+    "scorer": ({"scoring": "roc_auc"}, "'roc_auc' asks for .*, which CMLRegressor has not: take"),
+    "random state": ({"random_state": "now"}, "random_state: 'now' cannot be used to seed"),
 }
 
 

@@ -61,6 +61,27 @@ def test_baselines_may_have_bands_and_scores_their_sign(plt):
         display.plot(bands="none")
 
 
+def test_the_band_of_an_error_does_not_reach_below_zero(plt):
+    two = {name: values[:12] for name, values in DATA.items()}  # two groups: a wide band
+    result = shot_curve(learned(), **two, **OPTIONS)
+    assert (result.high["final"] > 0).any()
+    error = ends_of(ShotCurveDisplay(result=result).plot().bands_["final"])
+    assert_allclose(min(map(min, error)), 0.0)
+    assert_allclose(max(map(max, error)), -result.low["final"].min())
+    score = ends_of(ShotCurveDisplay(result=result).plot(negate_score=False).bands_["final"])
+    assert_allclose(max(map(max, score)), 0.0)
+    result.scoring = "neg_loss_of_ones_own"  # of which nothing is known
+    own = ends_of(ShotCurveDisplay(result=result).plot().bands_["final"])
+    assert_allclose(min(map(min, own)), -result.high["final"].max())
+
+
+@pytest.mark.parametrize("negate", ["yes", 1, [True]])
+def test_whether_to_negate_is_yes_or_no(negate):
+    display = ShotCurveDisplay(result=shot_curve(learned(), **DATA, **OPTIONS))
+    with pytest.raises(ValueError, match=r"negate_score=.* must be True, False or None"):
+        display.plot(negate_score=negate)
+
+
 def test_exchangeable_classes(plt):
     x, y = pool(seed=9)
     display = ShotCurveDisplay.from_estimator(

@@ -269,23 +269,44 @@ def test_a_pool_that_cannot_be_scored():
 def test_rows_to_score_that_are_not_what_they_should_be():
     found = fitted()
     for bad, message in [
-        ((X, Y[:5], GROUPS), "inconsistent numbers of samples"),
+        ((X, Y[:5], GROUPS), "y has 5 rows, but X has 120; pass one for each row"),
         ((X, None, GROUPS), "requires y to be passed"),
         ((X, Y, GROUPS[:5]), "groups has 5 labels for 120 rows"),
         ((X[:, :1], Y, GROUPS), "X has 1 features"),
-        ((np.where(X > 2, np.nan, X), Y, GROUPS), "NaN"),
+        ((np.where(X > 2, np.nan, X), Y, GROUPS), "Input X contains NaN"),
+        ((X, np.where(Y > 2, np.nan, Y), GROUPS), "Input y contains NaN"),
+        ((X, np.where(Y > 2, np.inf, Y), GROUPS), "Input y contains infinity"),
         ((X, Y, GROUPS, -np.ones(len(Y))), "Negative values in sample_weight"),
-        ((X[:0], Y[:0], GROUPS[:0]), "None of the 0 groups"),
+        ((X[:0], Y[:0], GROUPS[:0]), r"y: Found array with 0 sample\(s\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             found.score(*bad)
     with pytest.raises(ValueError, match=r"None of the 12 groups .* n_shots=8 .* has 8 row"):
         found.set_params(n_shots=8).score(X[GROUPS < 12], Y[GROUPS < 12], GROUPS[GROUPS < 12])
-    for shots in ([], [1, -1], 1.5, "3", [2.5]):
-        with pytest.raises(ValueError, match="n_shots must be an integer of zero or more, or a"):
+    for shots in ([], [1, -1], [2, 2], True):
+        with pytest.raises(ValueError, match=r"n_shots=.* must hold distinct whole numbers of 0"):
             found.evaluate(X, Y, GROUPS, n_shots=shots)
+    for arguments, name in (((None, Y), "X"), ((X, 3.0), "y")):
+        with pytest.raises(TypeError, match=f"{name}: Expected sequence or array-like, got"):
+            found.score(*arguments, GROUPS)
     with pytest.raises(NotFittedError):
         learner().score(X, Y, groups=GROUPS)
+
+
+def test_labels_to_score_that_are_none():
+    x, y, groups = labelled(n_groups=20, n_rows=8)
+    for label, message in [
+        (np.nan, "Input y contains NaN: 1 missing label"),
+        (None, "Input y contains NaN"),
+        (np.inf, "Input y contains infinity"),
+    ]:
+        bad = y.astype(object)
+        bad[7] = label  # a row that is not shown
+        with pytest.raises(ValueError, match=message):
+            classes_learner().score(x, bad, groups=groups)
+    bad[7] = 3
+    with pytest.raises(TypeError, match="y mixes labels that cannot be compared"):
+        classes_learner().score(x, bad, groups=groups)
 
 
 def test_tasks_without_a_score_are_left_out_and_counted():

@@ -15,6 +15,7 @@ from skcml.model_selection._scoring import (
     Answers,
     OneTask,
     mean_and_interval,
+    read_scorer,
     score_tasks,
     warn_of_tasks_without_score,
 )
@@ -158,6 +159,38 @@ def test_one_score_of_own():
     scores, _ = score_tasks(learned(), TABLE, TASKS, 2, scorer)
     seen, asked = TASKS[3].shown(2), TASKS[3].asked
     assert scores[3] == pytest.approx(learned().fit(X[seen], Y[seen]).score(X[asked], Y[asked]))
+
+
+@pytest.mark.parametrize("score", [None, "1.5", [1.0], 1j])
+def test_what_is_no_score_is_refused(score):
+    with pytest.raises(TypeError, match="scoring must give one number for each task; got"):
+        score_tasks(learned(), TABLE, TASKS, 2, lambda estimator, x, y: score)
+
+
+@pytest.mark.parametrize("score", [np.inf, -np.inf])
+def test_an_infinite_score_has_no_mean(score):
+    def scorer(estimator, x, y):
+        return score if y[0] > np.median(Y) else 1.0
+
+    with pytest.raises(ValueError, match=rf"scoring gave {score} for the task \d+, with n_shots=2"):
+        score_tasks(learned(), TABLE, TASKS, 2, scorer)
+
+
+def test_scorers_that_are_read():
+    scorer = read_scorer(learned(), "r2")
+    assert scorer(learned(), X, Y) == pytest.approx(learned().score(X, Y))
+    assert read_scorer(learned_classifier(), "roc_auc")._response_method[-1] == "predict_proba"
+    assert read_scorer(learned(), max) is max
+    for typo, near in (("roc_acu", "'roc_auc'"), ("neg_mean_squared_eror", "'neg_mean_squared_e")):
+        with pytest.raises(ValueError, match=f"scoring='{typo}' is no scorer of .*, as .*{near}"):
+            read_scorer(learned(), typo)
+    with pytest.raises(ValueError, match=r"scoring='q' is no scorer .*, as 'neg_log_loss' or 'ac"):
+        read_scorer(learned_classifier(), "q")
+    with pytest.raises(TypeError, match="scoring must be the name of one scorer, a callable"):
+        read_scorer(learned(), ["r2"])
+    for name in ("roc_auc", "neg_log_loss", "average_precision"):
+        with pytest.raises(ValueError, match=f"'{name}' asks for .*, which CMLRegressor has not: "):
+            read_scorer(learned(), name)
 
 
 def test_tasks_without_a_score_are_told():

@@ -374,6 +374,9 @@ def test_an_estimator_that_does_not_meta_learn():
             TaskLearner(wrong).fit(X, Y, groups=GROUPS)
     with pytest.raises(TypeError, match="The class was passed: pass an instance"):
         TaskLearner(CMLRegressor).fit(X, Y, groups=GROUPS)
+    for nested in (learner(), GridSearchCV(learner(), {})):
+        with pytest.raises(TypeError, match="was passed a TaskLearner, which adapts to no task"):
+            TaskLearner(nested).fit(X, Y, groups=GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -381,13 +384,16 @@ def test_an_estimator_that_does_not_meta_learn():
     [
         ({"n_shots": -1}, "'n_shots' parameter of TaskLearner"),
         ({"n_shots": 2.5}, "'n_shots' parameter of TaskLearner"),
+        ({"n_shots": True}, "n_shots=True must be a whole number of 0 or more"),
         ({"n_ways": 1}, "'n_ways' parameter of TaskLearner"),
         ({"n_episodes": 0}, "'n_episodes' parameter of TaskLearner"),
         ({"support": "last"}, "'support' parameter of TaskLearner"),
         ({"scoring": ["r2"]}, "'scoring' parameter of TaskLearner"),
-        ({"scoring": "rmse"}, "'scoring' parameter .*Got 'rmse'"),
+        ({"scoring": "rmse"}, "scoring='rmse' is no scorer .* as 'neg_root_mean_squared_error' or"),
+        ({"scoring": "roc_auc"}, "scoring='roc_auc' asks for .* which CMLRegressor has not: take"),
         ({"scoring": mean_absolute_error}, "scoring value .* looks like it is a metric"),
         ({"random_state": "x"}, "'random_state' parameter of TaskLearner"),
+        ({"random_state": -1}, "'random_state' parameter of TaskLearner"),
         ({"group_column": "shop"}, "group_column='shop' is a name, but X has no column names"),
         ({"group_column": 7}, "group_column=7 is not a position in X, which has 2"),
     ],

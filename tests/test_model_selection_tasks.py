@@ -100,10 +100,18 @@ def test_classes_of_a_pool():
 
 def test_numbers_of_shots():
     assert read_shots(3) == read_shots(np.int64(3)) == read_shots([3]) == [3]
-    assert read_shots(np.array([0, 2])) == [0, 2]
-    for bad in (-1, None, [], ["1"], [1, -2], 2.0):
-        with pytest.raises(ValueError, match="n_shots must be an integer of zero or more, or a"):
-            read_shots(bad)
+    assert read_shots(np.array([0, 2])) == read_shots(range(0, 3, 2)) == [0, 2]
+    assert read_shots((5, 0, 2)) == [5, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "shots",
+    [(), (1, 1), (0, 1), (1.5,), 2.0, "3", ["1"], [[1, 2]], (-1,), (True, 2), True, None, {1, 2}],
+)
+def test_shots_that_are_none_are_refused(shots):
+    message = r"n_shots=.* must hold distinct whole numbers of 1 or more, such as \(1, 2, 5\)"
+    with pytest.raises(ValueError, match=message):
+        read_shots(shots, 1)
 
 
 @pytest.mark.parametrize(

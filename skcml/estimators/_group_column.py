@@ -21,7 +21,7 @@ def agreed_groups(groups: Any, column: Any, group_column: str | int, table: str)
         From the table.
     group_column : str or int
         Name or position of the column.
-    table : {"X", "X_val"}
+    table : {"X", "X_val", "X_support", "X_query"}
         What errors call the table.
     """
     where = f"column {group_column!r} of {table}"
@@ -29,7 +29,7 @@ def agreed_groups(groups: Any, column: Any, group_column: str | int, table: str)
         # Later, errors are about groups, which nobody has passed.
         refuse_missing(missing_rows(read_labels(column, len(column), where)), where)
         return column
-    name = table.replace("X", "groups")
+    name = "groups" if table == "X_support" else table.replace("X", "groups")
     codes, index = encode_groups(groups, len(column), name=name)
     column_codes, column_index = encode_groups(column, len(column), name=where)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,22 @@ def refuse_dates(values: Any, name: str) -> None:
             )
 
 
+def read_numbers(values: Any, name: str, **options: Any) -> np.ndarray:
+    """Return finite numbers, in float64.
+
+    Parameters
+    ----------
+    values : array-like
+    name : str
+        What errors call them.
+    **options : dict
+        Of `sklearn.utils.check_array`.
+    """
+    refuse_dates(values, name)
+    with naming(name, values):
+        return check_array(values, dtype=np.float64, input_name=name, **options)
+
+
 def _is_plain(array: Any) -> bool:
     """Whether an array is float64, finite and of moderate size, seen in a microsecond.
 
@@ -226,9 +243,7 @@ def read_outputs(
         )
     if _is_plain(y) and y.shape == (n_samples,):
         return y[:, None], True
-    refuse_dates(y, name)
-    with naming(name, y):
-        y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name=name)
+    y = read_numbers(y, name, ensure_2d=False, estimator=estimator)
     if len(y) != n_samples:
         raise ValueError(
             f"{name} has {len(y)} rows, but X{suffix} has {n_samples}; pass one for each row."
@@ -281,8 +296,21 @@ def read_weights(
     return _moderate(weight, "sample_weight")
 
 
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether a value is a whole number of that much or more."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def check_whole(least: int = 1, **values: Any) -> None:
+    """Refuse what is no number of something, by its name."""
+    for name, value in values.items():
+        if not is_whole(value, least):
+            raise ValueError(f"{name}={value!r} must be a whole number of {least} or more.")
+
+
 def read_probabilities(q: Any, name: str = "q") -> np.ndarray:
     """Return probabilities of shape (n_quantiles,)."""
+    refuse_dates(q, name)
     try:
         probabilities = np.atleast_1d(np.asarray(q, dtype=float))
     except (TypeError, ValueError, OverflowError):

@@ -37,7 +37,7 @@ def _not_a_number(name: str, values: Any, group_column: str | int | None) -> str
     """Say which column holds something other than numbers and what to do, if there is one."""
     table = np.asarray(values, dtype=object)
     if table.ndim == 1 and any(isinstance(value, str) for value in table):
-        is_target = name in ("y", "y_val")
+        is_target = name in ("y", "y_val", "y_support", "y_query")
         return ". For labels of classes use CMLClassifier." if is_target else ""
     if found := _first_column(values, _is_no_number, group_column):
         return (

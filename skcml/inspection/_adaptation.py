@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, _safe_indexing
 
-from skcml.estimators._inputs import Rows
+from skcml.estimators._inputs import Rows, is_whole
 from skcml.grouping import encode_groups
-from skcml.inspection._learned import place_of_output, working_copy
+from skcml.inspection._learned import output_of, working_copy
 
 # Points of a curve.
 N_POINTS = 101
@@ -78,8 +77,7 @@ def _place_of_feature(feature: Any, names: Sequence[str]) -> int:
         return 0
     if isinstance(feature, str) and feature in names:
         return list(names).index(feature)
-    is_place = isinstance(feature, Integral) and not isinstance(feature, bool)
-    if is_place and 0 <= feature < len(names):
+    if is_whole(feature) and feature < len(names):
         return int(feature)
     raise ValueError(
         f"feature={feature!r} is not one of the {len(names)} features: pass the name or the place "
@@ -122,7 +120,7 @@ def adapt_and_predict(
     level: float,
 ) -> list[Bunch]:
     """Return what is drawn of each task; see `AdaptationDisplay`."""
-    column, name = _output_of(estimator, output)
+    column, name = output_of(estimator, output, support.targets.n_outputs)
     codes, labels, chosen = _choose(support, tasks, n_tasks)
     at_query = np.full(0 if query is None else len(query.X), -1)
     if query is not None:
@@ -163,20 +161,6 @@ def adapt_and_predict(
             )
         )
     return found
-
-
-def _output_of(estimator: Any, output: Any) -> tuple[int, Any]:
-    """Return the column of predictions that is meant, and its name."""
-    labels = getattr(estimator, "classes_", None)
-    if labels is not None:
-        names = labels.tolist()
-        if output is None and len(names) == 2:
-            output = names[1]
-        place = place_of_output(output, names, "class")
-        return place, names[place]
-    names = [f"y{place}" for place in range(len(estimator._meta.scaling.y_mean))]
-    place = place_of_output(output, names)
-    return place, names[place] if len(names) > 1 else "y"
 
 
 def _choose(

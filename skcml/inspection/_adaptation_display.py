@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
 from skcml.inspection._adaptation import Along, adapt_and_predict
 from skcml.inspection._learned import learned_state, name_of
@@ -173,12 +174,17 @@ class AdaptationDisplay:
                 "draw; ShotCurveDisplay shows what more rows of them are worth."
             )
         _check(n_tasks, level, X_support)
-        support = estimator._read(X_support, y_support, groups, sample_weight, known=state.targets)
+        known = state.targets
+        support = estimator._read(
+            X_support, y_support, groups, sample_weight, known=known, suffix="_support"
+        )
         query = None
         if X_query is not None:
             if y_query is None:
                 raise ValueError("X_query was passed without y_query; pass both.")
-            query = estimator._read(X_query, y_query, groups_query, None, known=state.targets)
+            query = estimator._read(
+                X_query, y_query, groups_query, None, known=known, suffix="_query"
+            )
         elif y_query is not None or groups_query is not None:
             raise ValueError("y_query or groups_query was passed without X_query; pass all.")
         along = Along(estimator, X_support, feature)
@@ -228,6 +234,8 @@ class AdaptationDisplay:
         (2,)
         """
         n = len(self.tasks)
+        if n == 0:
+            raise ValueError("tasks is empty: pass what is to be drawn of one group or more.")
         n_columns = n if n <= 3 else int(np.ceil(np.sqrt(n)))
         n_rows = -(-n // n_columns)
         size = (WIDTH * n_columns + 0.4, HEIGHT * n_rows + 0.8)
@@ -286,8 +294,7 @@ def _band(panel: Any, grid: Any, ends: Any, look: tuple[str, float], label: str)
 
 def _check(n_tasks: Any, level: Any, X: Any) -> None:
     """Refuse what cannot be drawn."""
-    if not isinstance(n_tasks, Integral) or isinstance(n_tasks, bool) or n_tasks < 1:
-        raise ValueError(f"n_tasks={n_tasks!r} must be a whole number of one or more.")
+    check_whole(n_tasks=n_tasks)
     if not isinstance(level, Real) or not 0 < float(level) < 1:
         raise ValueError(f"level={level!r} must be between 0 and 1, both excluded.")
     if len(getattr(X, "shape", ())) > 2:

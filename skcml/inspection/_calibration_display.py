@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.base import is_classifier
-from sklearn.utils import check_array
 
-from skcml.estimators._inputs import read_outputs, read_probabilities
+from skcml.estimators._inputs import read_numbers, read_outputs, read_probabilities
 from skcml.grouping import encode_groups, pop_group_column
-from skcml.inspection._learned import place_of_output
+from skcml.inspection._learned import output_of
 from skcml.inspection._style import BAND_ALPHA, BLUE, GREY, legend_above, one_axes, pyplot
+from skcml.model_selection._scoring import CONFIDENCE
 
 # Nominal coverage that is looked at by default.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-CONFIDENCE = 0.95
+# Shares that differ by less do so by rounding.
+SAME = 1e-9
 
 
 class CalibrationDisplay:
@@ -25,7 +26,8 @@ class CalibrationDisplay:
 
     Points on the diagonal are right; above it intervals are too wide, below it too narrow. The band
     is the 95 % interval of the observed share: by Student's t over groups, whose rows have their
-    errors in common, or without groups by Wilson's formula for independent rows. The diagonal
+    errors in common, and by Wilson's formula, as if groups were rows, where their shares do not
+    differ. Without groups, or of a single one, it is Wilson's for independent rows. The diagonal
     should cross it nearly everywhere.
 
     Counts are whole numbers, and an interval of them holds more with its ends than without. Both
@@ -154,22 +156,26 @@ class CalibrationDisplay:
         (array([0.4 , 0.89]), 45, 10)
         """
         pyplot(cls)  # before the work
-        if not hasattr(estimator, "predict_quantiles"):
+        if isinstance(estimator, type) or not hasattr(estimator, "predict_quantiles"):
             raise TypeError(_no_quantiles(estimator))
-        levels = np.sort(read_probabilities(levels, "levels"))
-        q = np.concatenate([0.5 - levels[::-1] / 2, 0.5 + levels / 2])
+        q = _ends_of(levels)
         quantiles = np.asarray(estimator.predict_quantiles(X, q, groups=groups))
+        quantiles = quantiles.reshape(len(quantiles), -1, len(q))
         y, _ = read_outputs(y, len(quantiles), estimator)
-        if quantiles.ndim == 3:
-            place = place_of_output(output, range(quantiles.shape[1]))
-            y, quantiles = y[:, [place]], quantiles[:, place]
-        elif output not in (None, 0):
-            raise ValueError(f"output={output!r}, but there is one: leave output out.")
+        n_outputs = quantiles.shape[1]
+        if y.shape[1] != n_outputs:
+            raise ValueError(
+                f"y has {y.shape[1]} output(s), but {type(estimator).__name__} predicts "
+                f"{n_outputs}; pass y with {n_outputs}."
+            )
+        place, _ = output_of(estimator, output, n_outputs)
         column = getattr(estimator, "group_column", None)
         if groups is None and column is not None:
             _, groups = pop_group_column(X, column)
         name = type(estimator).__name__ if name is None else name
-        return cls.from_predictions(y[:, 0], quantiles, q, groups=groups, name=name, ax=ax)
+        return cls.from_predictions(
+            y[:, place], quantiles[:, place], q, groups=groups, name=name, ax=ax
+        )
 
     @classmethod
     def from_predictions(
@@ -189,7 +195,7 @@ class CalibrationDisplay:
         y_true : array-like of shape (n_samples,)
             What was observed.
         quantiles : array-like of shape (n_samples, n_quantiles)
-            What was predicted.
+            What was predicted; the lower end of an interval is not above its upper end.
         q : array-like of shape (n_quantiles,)
             Their probabilities, ascending, in pairs that add up to one; 0.5 may stand alone.
         groups : array-like of shape (n_samples,), optional
@@ -298,7 +304,9 @@ class CalibrationDisplay:
 def _no_quantiles(estimator: Any) -> str:
     """Return what to do about an estimator that predicts no quantiles."""
     kind = type(estimator).__name__
-    if is_classifier(estimator):
+    if estimator is None or isinstance(estimator, type):
+        return f"estimator={estimator!r} must be an instance with predict_quantiles."
+    if hasattr(estimator, "__sklearn_tags__") and is_classifier(estimator):
         return (
             f"{kind} predicts probabilities of classes, which have no intervals: use "
             "sklearn.calibration.CalibrationDisplay.from_estimator with it, or from_predictions "
@@ -309,6 +317,15 @@ def _no_quantiles(estimator: Any) -> str:
     )
 
 
+def _ends_of(levels: Any) -> np.ndarray:
+    """Return the probabilities below the ends of central intervals, in ascending order."""
+    ordered = np.sort(read_probabilities(levels, "levels"))
+    q = np.concatenate([0.5 - ordered[::-1] / 2, 0.5 + ordered / 2])
+    if (np.diff(q, prepend=0.0, append=1.0) <= 0).any():
+        raise ValueError(f"levels={levels!r} must differ from each other, and from 0 and 1.")
+    return q
+
+
 def _read(y_true: Any, quantiles: Any, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return arrays, or say which is not what it should be."""
     q = read_probabilities(q)
@@ -317,13 +334,20 @@ def _read(y_true: Any, quantiles: Any, q: Any) -> tuple[np.ndarray, np.ndarray, 
             f"q={q.tolist()} must ascend, and hold with each probability the one that it lacks to "
             "one, such as (0.05, 0.25, 0.75, 0.95)."
         )
-    table = check_array(quantiles, dtype=np.float64, input_name="quantiles")
-    y = check_array(y_true, dtype=np.float64, ensure_2d=False, input_name="y_true")
+    table = read_numbers(quantiles, "quantiles")
+    y = read_numbers(y_true, "y_true", ensure_2d=False)
     if y.shape != (len(table),) or table.shape[1] != len(q):
         raise ValueError(
             f"y_true of shape {y.shape}, quantiles of shape {table.shape} and q of shape {q.shape} "
             "do not belong together: y_true has a number, and quantiles a row, for each sample, "
             "and quantiles a column for each of q. Of several outputs take one."
+        )
+    crossing = (table > table[:, ::-1])[:, : len(q) // 2].any(axis=1)
+    if crossing.any():
+        raise ValueError(
+            f"quantiles cross in {crossing.sum()} row(s), the first of them row "
+            f"{crossing.argmax()}: an interval ends below its start. Its columns must be in the "
+            "order of q; np.sort(quantiles, axis=1) sorts them."
         )
     return y, table, q
 
@@ -332,15 +356,16 @@ def _band(hit: np.ndarray, codes: np.ndarray | None) -> tuple[Any, Any, int | No
     """Return an interval of the share of hits, of shape (n_rows, n_levels), at each level."""
     share, n_rows = hit.mean(axis=0), len(hit)
     n_groups = 0 if codes is None else len(np.unique(codes))
+    n = n_rows if n_groups < 2 else n_groups
+    ends = [stats.binomtest(round(p * n), n).proportion_ci(CONFIDENCE, "wilson") for p in share]
+    low, high = np.array([[end.low, end.high] for end in ends]).T
     if codes is None or n_groups < 2:
-        ends = [
-            stats.binomtest(round(p * n_rows), n_rows).proportion_ci(CONFIDENCE, "wilson")
-            for p in share
-        ]
-        return np.array([e.low for e in ends]), np.array([e.high for e in ends]), None
+        return low, high, None
     # A ratio of sums over groups: hits over rows.
     off = np.zeros((n_groups, hit.shape[1]))
     np.add.at(off, codes, hit - share)
     error = np.sqrt((off**2).sum(axis=0) * n_groups / (n_groups - 1)) / n_rows
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1) * error
-    return np.clip(share - half, 0, 1), np.clip(share + half, 0, 1), n_groups
+    differ = half > SAME
+    low = np.where(differ, np.clip(share - half, 0, 1), low)
+    return low, np.where(differ, np.clip(share + half, 0, 1), high), n_groups

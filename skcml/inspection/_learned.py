@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from skcml.estimators._base import BaseCML
+from skcml.estimators._inputs import is_whole
 from skcml.estimators._meta_state import MetaState, check_params
 
 
@@ -66,29 +66,39 @@ def place_of_output(output: Any, names: Sequence[Any], what: str = "output") -> 
     if output is None and len(known) == 1:
         return 0
     for place, name in enumerate(known):
-        if np.ndim(output) == 0 and output == name:
+        if np.isscalar(output) and output == name:
             return place
-    is_place = isinstance(output, Integral) and not isinstance(output, bool)
-    if what == "output" and is_place and 0 <= int(output) < len(known):
+    if what == "output" and is_whole(output) and int(output) < len(known):
         return int(output)
+    allowed = known if what == "class" else range(len(known))
     raise ValueError(
-        f"output={output!r} names no {what}: pass one of {', '.join(map(repr, known))}."
+        f"output={output!r} names no {what}: pass one of {', '.join(map(repr, allowed))}."
     )
+
+
+def output_of(estimator: Any, output: Any, n_outputs: int) -> tuple[int, Any]:
+    """Return the place of an output or a class, and its name; of two classes, the second's.
+
+    Parameters
+    ----------
+    estimator : estimator
+    output : object
+        As a user passed it.
+    n_outputs : int
+        Columns of y, if they are numbers.
+    """
+    labels = getattr(estimator, "classes_", None)
+    if labels is None:
+        place = place_of_output(output, [f"y{place}" for place in range(n_outputs)])
+        return place, f"y{place}" if n_outputs > 1 else "y"
+    names = labels.tolist()
+    if output is None and len(names) == 2:
+        return 1, names[1]
+    place = place_of_output(output, names, "class")
+    return place, names[place]
 
 
 def name_of(series: Any) -> str | None:
     """Return the name of a column that knows its own."""
     name = getattr(series, "name", None)
     return name if isinstance(name, str) and name else None
-
-
-def sorted_shots(n_shots: Any, least: int) -> np.ndarray:
-    """Return distinct numbers of shots in ascending order."""
-    values = np.atleast_1d(np.asarray(n_shots))
-    is_whole = values.ndim == 1 and len(values) and values.dtype.kind in "iu"
-    if not is_whole or (values < least).any() or len(np.unique(values)) < len(values):
-        raise ValueError(
-            f"n_shots={n_shots!r} must hold distinct whole numbers of {least} or more, such as "
-            f"({least}, {least + 1}, 5)."
-        )
-    return np.sort(values)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from skcml.estimators._inputs import check_whole
 from skcml.inspection._exact import Exact, exact_gradient
 from skcml.inspection._task_sample import TaskSample, sample_tasks
-from skcml.rules.base import check_positive
 from skcml.rules.contrastive import ORDER, Contrastive
 from skcml.rules.strength import nudge_limit
 from skcml.solvers.base import InnerSolution, InnerSolver
@@ -138,7 +138,7 @@ def meta_gradient_error(
     schemes = _checked_schemes(schemes)
     tols = _positive("tols", tols)
     strengths = None if betas is None else _positive("betas", betas)
-    check_positive(whole=True, n_tasks=n_tasks)
+    check_whole(n_tasks=n_tasks)
     sample = sample_tasks(estimator, X, y, groups, n_tasks, random_state)
     exact = exact_gradient(sample.problem, sample.theta, sample.episode)
     batch = sample.problem.embed(sample.theta, exact.episode)

@@ -131,6 +131,8 @@ class MetaLearningCurveDisplay:
         >>> len(again.mean_lines_)  # nobody was held out, so that the running mean is drawn
         1
         """
+        if not self.history or not all(descent["loss"] for descent in self.history):
+            raise ValueError("history must hold one descent or more, each with a meta-step.")
         self.ax_ = ax = one_axes(type(self), ax)
         self.figure_ = ax.figure
         self.lines_, self.mean_lines_, self.validation_lines_, self.best_ = [], [], [], []

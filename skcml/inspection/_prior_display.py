@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
+from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
-from skcml.inspection._learned import learned_state, place_of_output
+from skcml.inspection._learned import learned_state, output_of
 from skcml.inspection._style import BLUE, GREY, place_for, pyplot
 
 # Numbers are written into the cells of a heat map up to this many coefficients.
@@ -139,11 +139,9 @@ class PriorDisplay:
                 "What was learned from exchangeable classes has no coefficients to draw: "
                 "prior_summary returns its few numbers, and ShotCurveDisplay shows what they do."
             )
-        is_whole = isinstance(max_features, Integral) and not isinstance(max_features, bool)
-        if not is_whole or max_features < 1:
-            raise ValueError(f"max_features={max_features!r} must be a whole number above zero.")
+        check_whole(max_features=max_features)
         summary = estimator.prior_summary(as_frame=False)
-        place, effect_name = _output_of(estimator, output, len(summary.mean))
+        place, effect_name = _effect_of(estimator, output, len(summary.mean))
         mean, sd = summary.mean[place], summary.sd_between_groups[place]
         scale = np.append(1.0, state.scaling.x_scale)  # type: ignore[attr-defined]
         shown = _largest(scale * (abs(mean) + sd), max_features)
@@ -252,25 +250,19 @@ class PriorDisplay:
         return image
 
 
-def _output_of(estimator: Any, output: Any, n_outputs: int) -> tuple[int, str]:
+def _effect_of(estimator: Any, output: Any, n_outputs: int) -> tuple[int, str]:
     """Return the place of an output, and what its coefficients change."""
-    labels = getattr(estimator, "classes_", None)
-    if labels is not None and n_outputs == 1:
-        names = labels.tolist()
-        if output is not None and output != names[1]:
-            raise ValueError(
-                f"output={output!r}: of two classes there are coefficients of the log odds of "
-                f"{names[1]!r} alone; leave output out."
-            )
-        return 0, f"the log odds of {names[1]}"
-    if labels is not None:
-        place = place_of_output(output, labels.tolist(), "class")
-        return place, f"the logit of {labels[place]}"
-    names = [f"y{place}" for place in range(n_outputs)]
-    place = place_of_output(output, names)
-    if getattr(estimator, "loss", None) == "poisson":
-        return place, "the log mean"
-    return place, names[place] if n_outputs > 1 else "y"
+    place, name = output_of(estimator, output, n_outputs)
+    if not hasattr(estimator, "classes_"):
+        return place, "the log mean" if estimator.loss == "poisson" else name
+    if n_outputs > 1:
+        return place, f"the logit of {name}"
+    if place == 0:
+        raise ValueError(
+            f"output={output!r}: of two classes there are coefficients of the log odds of "
+            f"{estimator.classes_.tolist()[1]!r} alone; leave output out."
+        )
+    return 0, f"the log odds of {name}"
 
 
 def _written(mean: float, sd: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sklearn.metrics import check_scoring
+from skcml.model_selection._scoring import read_scorer
 
 Scorer = Callable[..., float]
 
@@ -23,13 +23,8 @@ def scorer_of(estimator: Any, scoring: Any) -> tuple[Scorer, str]:
     """
     if scoring is None:
         scoring = _default_scoring(estimator)
-    if not isinstance(scoring, str) and not callable(scoring):
-        raise TypeError(
-            "scoring must be the name of one scorer, a callable (estimator, X, y) or None; got "
-            f"{scoring!r}."
-        )
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-    return check_scoring(estimator, scoring), name
+    return read_scorer(estimator, scoring), name
 
 
 def _default_scoring(estimator: Any) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 
+from skcml.estimators._inputs import check_whole
+from skcml.estimators._naming import naming
 from skcml.estimators._pool import PoolState
 from skcml.grouping import encode_groups
 from skcml.inspection._baselines import baselines
@@ -147,8 +148,10 @@ def shot_curve(
     """
     state = learned_state(estimator, "shot_curve", "is nothing to adapt")
     scorer, name = scorer_of(estimator, scoring)
-    _check_numbers(n_tasks=n_tasks, n_repeats=n_repeats, n_ways=n_ways)
-    rng = check_random_state(random_state)
+    check_whole(n_tasks=n_tasks, n_repeats=1 if n_repeats is None else n_repeats)
+    check_whole(2, n_ways=2 if n_ways is None else n_ways)
+    with naming("random_state"):
+        rng = check_random_state(random_state)
     rows = estimator._read(X, y, groups, sample_weight, known=state.targets)
     weight = rows.given_weight
     kept = np.arange(len(rows.X)) if weight is None else np.flatnonzero(weight)
@@ -184,17 +187,6 @@ def shot_curve(
         estimator_name=type(estimator).__name__,
         y_name=name_of(y),
     )
-
-
-def _check_numbers(**values: Any) -> None:
-    """Refuse what is no number of something."""
-    for name, value in values.items():
-        least = 2 if name == "n_ways" else 1
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if value is None and name != "n_tasks":
-            continue
-        if not is_whole or value < least:
-            raise ValueError(f"{name}={value!r} must be a whole number of {least} or more.")
 
 
 def _check_groups(rows: Any, n_ways: Any) -> None:

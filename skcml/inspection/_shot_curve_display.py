@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import Bunch
 
 from skcml.inspection._shot_curve import shot_curve
@@ -45,8 +46,9 @@ class ShotCurveDisplay:
     """Score against the number of rows of a new group that `fit` saw.
 
     Lines are means over groups, or over tasks of exchangeable classes, and bands their 95 %
-    intervals. All curves are of the same groups, which may differ much from each other: two curves
-    may well differ though their bands overlap. Compare the scores in ``result`` group by group.
+    intervals, cut at zero where scikit-learn's errors cannot be less. All curves are of the same
+    groups, which may differ much from each other: two curves may well differ though their bands
+    overlap. Compare the scores in ``result`` group by group.
 
     Parameters
     ----------
@@ -216,6 +218,8 @@ class ShotCurveDisplay:
         """
         if bands not in ("final", "all"):
             raise ValueError(f"bands={bands!r} must be 'final' or 'all'.")
+        if negate_score is not None and not isinstance(negate_score, (bool, np.bool_)):
+            raise ValueError(f"negate_score={negate_score!r} must be True, False or None.")
         found = self.result
         if negate_score is None:
             negate_score = found.scoring.startswith("neg_")
@@ -237,8 +241,10 @@ class ShotCurveDisplay:
         names = NAMES | {"final": found.estimator_name}
         if found.is_exchangeable:
             names["per_task"] = "logistic regression"
+        is_error = found.scoring.startswith("neg_") and found.scoring in get_scorer_names()
         mean, low, high = (
-            sign * part[model][there] for part in (found.mean, found.low, found.high)
+            sign * np.minimum(part[model][there], 0.0 if is_error else np.inf)
+            for part in (found.mean, found.low, found.high)
         )
         (self.lines_[model],) = self.ax_.plot(x, mean, label=names[model], **look)
         if has_band:

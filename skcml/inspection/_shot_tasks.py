@@ -10,9 +10,8 @@ import numpy as np
 
 from skcml.estimators._inputs import Rows
 from skcml.grouping import encode_groups, rows_by_group
-from skcml.inspection._learned import sorted_shots
 from skcml.model_selection._rows import Coded
-from skcml.model_selection._tasks import Task
+from skcml.model_selection._tasks import Task, read_shots
 
 # Those of them that leave most groups, or classes, a row to predict are the default.
 SHOTS = (0, 1, 2, 3, 5, 10)
@@ -33,7 +32,7 @@ def shots_for(n_shots: Any, sizes: np.ndarray, least: int) -> np.ndarray:
     least : {0, 1}
     """
     if n_shots is not None:
-        return sorted_shots(n_shots, least)
+        return np.sort(read_shots(n_shots, least))
     affordable = [k for k in SHOTS if k >= least and 2 * (sizes > k).sum() >= len(sizes)]
     return np.array(affordable or [least])
 

@@ -12,6 +12,7 @@ from skcml.estimators._adapting import task_rows
 from skcml.estimators._inputs import Rows
 from skcml.estimators._meta_options import learn_options
 from skcml.estimators._meta_state import GroupsState
+from skcml.estimators._naming import naming
 from skcml.heads import Heads
 from skcml.inspection._learned import learned_state
 from skcml.problems.meta_params import MetaParams
@@ -45,13 +46,15 @@ def sample_tasks(
     state = _learned_state(estimator)
     rows = estimator._read(X, y, groups, None, known=state.targets)
     options = learn_options(estimator, estimator._family(rows))
+    with naming("random_state"):
+        rng = check_random_state(random_state)
     sampler = EpisodeSampler(
         _usable_tasks(rows, state),
         n_shots=options.n_shots,
         n_queries=options.n_queries,
         support=options.support,
         batch_size=n_tasks,
-        rng=np.random.default_rng(check_random_state(random_state).randint(2**31)),
+        rng=np.random.default_rng(rng.randint(2**31)),
     )
     n_inputs, n_outputs = len(state.scaling.x_mean), len(state.scaling.y_mean)
     members = state.learned.members

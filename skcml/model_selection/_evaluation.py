@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skcml.model_selection._parts import adapting_part, class_setting, group_column_of
-from skcml.model_selection._rows import KnownUnits, Table, read_table, warn_of_known_units
+from skcml.model_selection._rows import (
+    KnownUnits,
+    Table,
+    check_outputs,
+    read_table,
+    warn_of_known_units,
+)
 from skcml.model_selection._scoring import (
     mean_and_interval,
+    read_scorer,
     score_tasks,
     warn_of_tasks_without_score,
 )
@@ -155,7 +161,7 @@ class EvaluationMixin:
         check_is_fitted(self)
         self._validate_params()
         scoring = self.scoring if scoring is None else scoring
-        scorer = check_scoring(self.estimator_, scoring)
+        scorer = read_scorer(self.estimator_, scoring)
         shots = read_shots(self.n_shots if n_shots is None else n_shots)
         table = self._read(X, y, groups, sample_weight)
         tasks = self._tasks(table, max(shots))
@@ -185,6 +191,7 @@ class EvaluationMixin:
             group_column=group_column_of(self.group_column, self.estimator_),
             method="score",
         )
+        check_outputs(table.y, self.estimator_)
         warn_of_known_units(table, self._known)
         return table if table.weight is None else table.subset(np.flatnonzero(table.weight))
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sklearn.utils.validation import has_fit_parameter
 
 
+def wrapped(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator, what it wraps, what that wraps, and so on."""
+    while estimator is not None:
+        yield estimator
+        estimator = getattr(estimator, "estimator", None)
+
+
 def meta_learner(estimator: Any) -> Any:
     """Return the part that has ``meta_fit``: the estimator itself, or what a search wraps."""
-    part = None if isinstance(estimator, type) else estimator
-    while part is not None and not hasattr(part, "meta_fit"):
-        part = getattr(part, "estimator", None)
+    parts = () if isinstance(estimator, type) else wrapped(estimator)
+    part = next((part for part in parts if hasattr(part, "meta_fit")), None)
     if part is None:
         hint = " The class was passed: pass an instance." if isinstance(estimator, type) else ""
         raise TypeError(

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing, column_or_1d
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from skcml.estimators._group_column import agreed_groups
-from skcml.estimators._inputs import read_weights
+from skcml.estimators._inputs import read_outputs, read_weights
+from skcml.estimators._labels import read_labels
+from skcml.estimators._naming import naming
 from skcml.estimators._warnings import warn
 from skcml.grouping import GroupIndex, encode_groups, pop_group_column
 from skcml.model_selection._parts import class_setting, is_carried
@@ -97,8 +100,9 @@ def read_table(
     """
     if y is None:
         raise ValueError(f"TaskLearner.{method} requires y to be passed, but the target y is None.")
-    check_consistent_length(X, y)
-    n_rows = _num_samples(X)
+    n_rows, n_outputs = _n_rows(X, "X"), _n_rows(y, "y")
+    if n_outputs != n_rows:
+        raise ValueError(f"y has {n_outputs} rows, but X has {n_rows}; pass one for each row.")
     if group_column is not None:
         rest, column = pop_group_column(X, group_column)
         groups = agreed_groups(groups, column, group_column, "X")
@@ -113,6 +117,24 @@ def read_table(
     if coded is not None and setting != "shared" and _are_same(coded, table.classes):
         return Table(X, y, weight, None)  # a splitter of classes is passed them as groups
     return table
+
+
+def _n_rows(values: Any, name: str) -> int:
+    """Return the number of rows, or an error that names what has none."""
+    with naming(name):
+        return int(_num_samples(values))
+
+
+def check_outputs(y: Any, estimator: Any) -> None:
+    """Refuse outputs that are not numbers, or labels, of the kind that the estimator predicts.
+
+    An estimator sees the rows to adapt to; those to predict, the scorer alone.
+    """
+    n_rows = _num_samples(y)
+    if is_classifier(estimator):
+        read_labels(y, n_rows, None)
+    else:
+        read_outputs(y, n_rows, estimator)
 
 
 def _are_same(groups: Coded, classes: Coded) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.validation import _num_samples
@@ -26,7 +28,47 @@ from skcml.model_selection._tasks import Task
 ROW_BY_ROW = frozenset({"predict", "predict_proba", "predict_log_proba", "decision_function"})
 # What is to be told the group, if the estimator knows many.
 OF_A_GROUP = ROW_BY_ROW | {"predict_quantiles", "score"}
-COVERAGE = 0.95
+# Of intervals over tasks.
+CONFIDENCE = 0.95
+
+
+def read_scorer(estimator: Any, scoring: Any) -> Any:
+    """Return the scorer that is meant, or say which ones there are.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is to be scored.
+    scoring : str, callable or None
+        As of `sklearn.metrics.check_scoring`.
+    """
+    if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+        raise TypeError(
+            "scoring must be the name of one scorer, a callable (estimator, X, y) or None; got "
+            f"{scoring!r}."
+        )
+    if isinstance(scoring, str) and scoring not in (names := get_scorer_names()):
+        near = difflib.get_close_matches(scoring, names) or _usual(estimator)
+        raise ValueError(
+            f"scoring={scoring!r} is no scorer of scikit-learn, as {' or '.join(map(repr, near))}; "
+            "sklearn.metrics.get_scorer_names() lists all."
+        )
+    scorer = check_scoring(estimator, scoring)
+    asked = getattr(scorer, "_response_method", ())
+    asked = (asked,) if isinstance(asked, str) else asked
+    if asked and not any(hasattr(estimator, method) for method in asked):
+        raise ValueError(
+            f"scoring={scoring!r} asks for {' or '.join(asked)}, which {type(estimator).__name__} "
+            f"has not: take another, as {' or '.join(map(repr, _usual(estimator)))}."
+        )
+    return scorer
+
+
+def _usual(estimator: Any) -> list[str]:
+    """Return names of scorers that go with an estimator."""
+    if is_classifier(estimator):
+        return ["neg_log_loss", "accuracy"]
+    return ["neg_root_mean_squared_error", "r2"]
 
 
 class Answers:
@@ -141,6 +183,12 @@ def score_tasks(
                 if view.failure is error:  # the estimator cannot predict
                     raise
                 reason = error  # the scorer cannot score
+    if (infinite := np.isinf(scores)).any():
+        label, score = tasks[infinite.argmax()].label, scores[infinite][0]
+        raise ValueError(
+            f"scoring gave {score} for the task {label}, with n_shots={n_shots}, of which there "
+            "is no mean: make it give a finite number, or nan to leave the task out."
+        )
     return scores, reason
 
 
@@ -153,6 +201,8 @@ def _score(scorer: Any, view: OneTask, X: Any, y: Any, weight: dict[str, Any]) -
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         score = _with_labels(scorer, view)(view, X, y, **weight)
     try:
+        if isinstance(score, str):
+            raise TypeError
         return float(score)
     except (TypeError, ValueError):
         raise TypeError(
@@ -212,5 +262,5 @@ def mean_and_interval(scores: np.ndarray) -> tuple[float, float, float]:
     mean = float(found.mean()) if len(found) else np.nan
     if len(found) < 2:
         return mean, np.nan, np.nan
-    reach = stats.t.ppf((1 + COVERAGE) / 2, len(found) - 1) * stats.sem(found)
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * stats.sem(found)
     return mean, mean - reach, mean + reach

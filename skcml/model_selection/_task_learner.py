@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.metrics import check_scoring
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skcml.estimators._inputs import all_or_nothing
+from skcml.estimators._inputs import all_or_nothing, check_whole
 from skcml.estimators._progress import hook_data
 from skcml.model_selection._evaluation import EvaluationMixin
-from skcml.model_selection._parts import group_column_of, is_carried, meta_learner
+from skcml.model_selection._parts import group_column_of, is_carried, meta_learner, wrapped
 from skcml.model_selection._prior import PriorMixin
 from skcml.model_selection._rows import known_units, read_table
+from skcml.model_selection._scoring import read_scorer
 
 
 class TaskLearner(
@@ -168,7 +168,7 @@ class TaskLearner(
         Raises
         ------
         TypeError
-            If the estimator has no ``meta_fit``.
+            If the estimator has no ``meta_fit``, or is a `TaskLearner`.
         ValueError
             If groups are missing, or a parameter, X, y or groups are not what they should be. What
             was learned before is kept.
@@ -191,9 +191,15 @@ class TaskLearner(
 
     @with_callbacks
     def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> Self:
+        if any(isinstance(part, TaskLearner) for part in wrapped(self.estimator)):
+            raise TypeError(
+                "TaskLearner was passed a TaskLearner, which adapts to no task itself: pass the "
+                "estimator that is inside."
+            )
         learner = meta_learner(self.estimator)
         self._validate_params()
-        check_scoring(self.estimator, self.scoring)
+        check_whole(0, n_shots=self.n_shots)
+        read_scorer(self.estimator, self.scoring)
         column = group_column_of(self.group_column, self.estimator)
         estimator = clone(self.estimator)
         learner = meta_learner(estimator)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from skcml.estimators._inputs import is_whole
 from skcml.grouping import rows_by_group
 from skcml.model_selection._rows import Coded
 
@@ -41,16 +41,13 @@ class Task:
         return np.sort(np.concatenate([part[self.n_most :] for part in self.parts]))
 
 
-def read_shots(n_shots: Any) -> list[int]:
-    """Return numbers of shots as a list."""
-    shots = [n_shots] if isinstance(n_shots, Integral) else n_shots
-    try:
-        shots = list(shots)
-    except TypeError:
-        shots = []
-    if not shots or not all(isinstance(n, Integral) and int(n) >= 0 for n in shots):
+def read_shots(n_shots: Any, least: int = 0) -> list[int]:
+    """Return distinct numbers of shots as a list, in their order."""
+    shots = np.atleast_1d(np.asarray(n_shots, dtype=object)).tolist()
+    if not shots or not all(is_whole(n, least) for n in shots) or len(set(shots)) < len(shots):
         raise ValueError(
-            f"n_shots must be an integer of zero or more, or a sequence of them; got {n_shots!r}."
+            f"n_shots={n_shots!r} must hold distinct whole numbers of {least} or more, such as "
+            f"({least}, {least + 1}, 5)."
         )
     return [int(n) for n in shots]
 

@@ -17,18 +17,18 @@ from skcml.model_selection._scoring import CONFIDENCE
 
 # Nominal coverage that is looked at by default.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Shares that differ by less do so by rounding.
-SAME = 1e-9
+# A variance of shares below this is rounding.
+SAME = 1e-18
 
 
 class CalibrationDisplay:
     """Observed against nominal coverage of intervals for new observations.
 
     Points on the diagonal are right; above it intervals are too wide, below it too narrow. The band
-    is the 95 % interval of the observed share: by Student's t over groups, whose rows have their
-    errors in common, and by Wilson's formula, as if groups were rows, where their shares do not
-    differ. Without groups, or of a single one, it is Wilson's for independent rows. The diagonal
-    should cross it nearly everywhere.
+    is the 95 % interval of the observed share by Wilson's formula. The rows of a group have their
+    errors in common: they count as fewer, as many as the scatter between groups says, and Student's
+    t takes the place of the normal distribution. Without groups, or of a single one, rows count as
+    independent. The diagonal should cross the band nearly everywhere.
 
     Counts are whole numbers, and an interval of them holds more with its ends than without. Both
     shares are kept; bars connect them, and the diagonal should cross the bars.
@@ -353,19 +353,25 @@ def _read(y_true: Any, quantiles: Any, q: Any) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _band(hit: np.ndarray, codes: np.ndarray | None) -> tuple[Any, Any, int | None]:
-    """Return an interval of the share of hits, of shape (n_rows, n_levels), at each level."""
+    """Return an interval of the share of hits, of shape (n_rows, n_levels), at each level.
+
+    It is Wilson's, for as many independent rows as would give a share the error that it has over
+    groups, and with Student's t for what is not known of that error.
+    """
     share, n_rows = hit.mean(axis=0), len(hit)
     n_groups = 0 if codes is None else len(np.unique(codes))
-    n = n_rows if n_groups < 2 else n_groups
-    ends = [stats.binomtest(round(p * n), n).proportion_ci(CONFIDENCE, "wilson") for p in share]
-    low, high = np.array([[end.low, end.high] for end in ends]).T
-    if codes is None or n_groups < 2:
-        return low, high, None
-    # A ratio of sums over groups: hits over rows.
-    off = np.zeros((n_groups, hit.shape[1]))
-    np.add.at(off, codes, hit - share)
-    error = np.sqrt((off**2).sum(axis=0) * n_groups / (n_groups - 1)) / n_rows
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1) * error
-    differ = half > SAME
-    low = np.where(differ, np.clip(share - half, 0, 1), low)
-    return low, np.where(differ, np.clip(share + half, 0, 1), high), n_groups
+    n, z = np.full(len(share), float(n_rows)), stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    if codes is not None and n_groups > 1:
+        # A ratio of sums over groups: hits over rows.
+        off = np.zeros((n_groups, hit.shape[1]))
+        np.add.at(off, codes, hit - share)
+        variance = (off**2).sum(axis=0) * n_groups / (n_groups - 1) / n_rows**2
+        # Where no group differs, groups are as good as rows, and no better.
+        differ = variance > SAME
+        n = np.divide(share * (1 - share), variance, out=np.full_like(n, n_groups), where=differ)
+        n, z = np.clip(n, 1, n_rows), stats.t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1)
+    shrunk = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / shrunk
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / shrunk
+    low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+    return low, high, n_groups if n_groups > 1 else None

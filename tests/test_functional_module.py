@@ -265,6 +265,8 @@ def test_a_module_that_is_a_normalisation_is_replaced_itself():
         (Lambda(lambda z: (z, z)), ValueError, "for 4 it gave tuple"),
         (Lambda(lambda z: z[:, :0]), ValueError, "at least one number"),
         (Lambda(lambda z: z > 0), ValueError, "as floats"),
+        (Lambda(lambda z: torch.log(-z.abs())), ValueError, "gave NaN or infinity"),
+        (Lambda(lambda z: z / 0), ValueError, "gave NaN or infinity"),
         (Lambda(lambda z: z + torch.rand_like(z)), ValueError, "must not draw numbers"),
         (Lambda(lambda z: z - z.mean(0)), ValueError, "depend on the other rows"),
         (

@@ -109,7 +109,9 @@ def test_a_position_out_of_range_says_the_range(table, position):
 
 @pytest.mark.parametrize("table", ["array", "rows", "tuples"])
 def test_a_name_needs_a_frame(table):
-    with pytest.raises(ValueError, match="'ward' is a name, but X has no column names; pass X as"):
+    with pytest.raises(
+        ValueError, match=r"'ward' is a name, but X has no column names; .* set_output"
+    ):
         pop_group_column(TABLES[table], "ward")
 
 

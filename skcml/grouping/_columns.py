@@ -118,7 +118,8 @@ def _position(columns: list[Any] | None, n_columns: int, group_column: str | int
     if columns is None:
         raise ValueError(
             f"group_column={group_column!r} is a name, but X has no column names; "
-            f"pass X as a data frame, or the position of the column, {allowed}."
+            f"pass X as a data frame, or the position of the column, {allowed}. Transformers keep "
+            "names after set_output(transform='pandas')."
         )
     if group_column not in columns:
         raise ValueError(

@@ -49,9 +49,12 @@ def read_labels(groups: Any, n_samples: int, name: str) -> Labels:
     if not has_array and (
         isinstance(groups, (str, bytes, Mapping, Set)) or not hasattr(groups, "__len__")
     ):
+        hint = ""
+        if isinstance(groups, str):
+            hint = " For a column of X, set group_column to its name, or pass the column itself."
         raise TypeError(
             f"{name} must be a list, array or Series with one label per row, "
-            f"was {groups!r:.60} of type {type(groups).__name__}."
+            f"was {groups!r:.60} of type {type(groups).__name__}.{hint}"
         )
     values: Labels
     if has_array:

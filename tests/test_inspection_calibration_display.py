@@ -11,7 +11,6 @@ from sklearn.linear_model import Ridge
 
 from skcml import CMLRegressor
 from skcml.inspection import CalibrationDisplay
-from skcml.inspection._calibration_display import _band
 from tests.estimators import grouped, learned, learned_classifier, linear, quick
 
 X, Y, GROUPS = grouped(seed=1)
@@ -73,20 +72,6 @@ def test_the_band_allows_for_what_the_rows_of_a_group_have_in_common(plt):
     assert_ends_as_far_as_t_allows(display, hits.mean(0), n=39)
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert "95 % interval over 40 groups" in labels
-
-
-@pytest.mark.parametrize("n_groups", [8, 30])
-def test_the_interval_over_groups_holds_the_truth_as_often_as_it_says(n_groups):
-    rng, held = np.random.default_rng(0), []
-    levels = np.array([0.5, 0.95])
-    for _ in range(1000):
-        groups = np.repeat(np.arange(n_groups), rng.integers(2, 12, size=n_groups))
-        y = (rng.normal(size=n_groups)[groups] + rng.normal(size=len(groups))) / np.sqrt(2)
-        hits = abs(y[:, None]) <= stats.norm.ppf(0.5 + levels / 2)
-        low, high, _ = _band(hits.astype(float), groups)
-        held.append((low <= levels) & (levels <= high))
-    assert (np.mean(held, axis=0) > 0.93).all()
-    assert (np.mean(held, axis=0) < 0.99).all()
 
 
 def test_a_single_group_is_as_no_group(plt):

@@ -6,19 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from sklearn.base import is_classifier
 
-from skcml.estimators._inputs import read_numbers, read_outputs, read_probabilities
+from skcml.estimators._inputs import read_outputs
 from skcml.grouping import encode_groups, pop_group_column
+from skcml.inspection._coverage import ends_of, interval_of_shares, read_intervals
 from skcml.inspection._learned import output_of
 from skcml.inspection._style import BAND_ALPHA, BLUE, GREY, legend_above, one_axes, pyplot
-from skcml.model_selection._scoring import CONFIDENCE
 
 # Nominal coverage that is looked at by default.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# A variance of shares below this is rounding.
-SAME = 1e-18
 
 
 class CalibrationDisplay:
@@ -68,8 +65,7 @@ class CalibrationDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from scipy import stats
-    >>> from skcml.inspection import CalibrationDisplay
+    >>>     >>> from skcml.inspection import CalibrationDisplay
     >>> q = [0.05, 0.25, 0.75, 0.95]
     >>> y = np.random.default_rng(0).normal(size=500)
     >>> display = CalibrationDisplay.from_predictions(y, np.tile(stats.norm.ppf(q), (500, 1)), q)
@@ -158,7 +154,7 @@ class CalibrationDisplay:
         pyplot(cls)  # before the work
         if isinstance(estimator, type) or not hasattr(estimator, "predict_quantiles"):
             raise TypeError(_no_quantiles(estimator))
-        q = _ends_of(levels)
+        q = ends_of(levels)
         quantiles = np.asarray(estimator.predict_quantiles(X, q, groups=groups))
         quantiles = quantiles.reshape(len(quantiles), -1, len(q))
         y, _ = read_outputs(y, len(quantiles), estimator)
@@ -220,13 +216,13 @@ class CalibrationDisplay:
         (array([0.9]), array([0.75]))
         """
         pyplot(cls)
-        y, table, q = _read(y_true, quantiles, q)
+        y, table, q = read_intervals(y_true, quantiles, q)
         n_levels = len(q) // 2
         lower, upper = table[:, :n_levels][:, ::-1], table[:, -n_levels:]
         y = y[:, None]
         closed, inside = (lower <= y) & (y <= upper), (lower < y) & (y < upper)
         codes = None if groups is None else encode_groups(groups, len(y))[0]
-        low, high, n_groups = _band((closed + inside.astype(float)) / 2, codes)
+        low, high, n_groups = interval_of_shares((closed + inside.astype(float)) / 2, codes)
         return cls(
             nominal=1 - 2 * q[:n_levels][::-1],
             observed=closed.mean(axis=0),
@@ -315,63 +311,3 @@ def _no_quantiles(estimator: Any) -> str:
     return (
         f"CalibrationDisplay needs predict_quantiles, which {kind} has not: use from_predictions."
     )
-
-
-def _ends_of(levels: Any) -> np.ndarray:
-    """Return the probabilities below the ends of central intervals, in ascending order."""
-    ordered = np.sort(read_probabilities(levels, "levels"))
-    q = np.concatenate([0.5 - ordered[::-1] / 2, 0.5 + ordered / 2])
-    if (np.diff(q, prepend=0.0, append=1.0) <= 0).any():
-        raise ValueError(f"levels={levels!r} must differ from each other, and from 0 and 1.")
-    return q
-
-
-def _read(y_true: Any, quantiles: Any, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return arrays, or say which is not what it should be."""
-    q = read_probabilities(q)
-    if len(q) < 2 or (np.diff(q) <= 0).any() or not np.allclose(q + q[::-1], 1.0):
-        raise ValueError(
-            f"q={q.tolist()} must ascend, and hold with each probability the one that it lacks to "
-            "one, such as (0.05, 0.25, 0.75, 0.95)."
-        )
-    table = read_numbers(quantiles, "quantiles")
-    y = read_numbers(y_true, "y_true", ensure_2d=False)
-    if y.shape != (len(table),) or table.shape[1] != len(q):
-        raise ValueError(
-            f"y_true of shape {y.shape}, quantiles of shape {table.shape} and q of shape {q.shape} "
-            "do not belong together: y_true has a number, and quantiles a row, for each sample, "
-            "and quantiles a column for each of q. Of several outputs take one."
-        )
-    crossing = (table > table[:, ::-1])[:, : len(q) // 2].any(axis=1)
-    if crossing.any():
-        raise ValueError(
-            f"quantiles cross in {crossing.sum()} row(s), the first of them row "
-            f"{crossing.argmax()}: an interval ends below its start. Its columns must be in the "
-            "order of q; np.sort(quantiles, axis=1) sorts them."
-        )
-    return y, table, q
-
-
-def _band(hit: np.ndarray, codes: np.ndarray | None) -> tuple[Any, Any, int | None]:
-    """Return an interval of the share of hits, of shape (n_rows, n_levels), at each level.
-
-    It is Wilson's, for as many independent rows as would give a share the error that it has over
-    groups, and with Student's t for what is not known of that error.
-    """
-    share, n_rows = hit.mean(axis=0), len(hit)
-    n_groups = 0 if codes is None else len(np.unique(codes))
-    n, z = np.full(len(share), float(n_rows)), stats.norm.ppf(0.5 + CONFIDENCE / 2)
-    if codes is not None and n_groups > 1:
-        # A ratio of sums over groups: hits over rows.
-        off = np.zeros((n_groups, hit.shape[1]))
-        np.add.at(off, codes, hit - share)
-        variance = (off**2).sum(axis=0) * n_groups / (n_groups - 1) / n_rows**2
-        # Where no group differs, groups are as good as rows, and no better.
-        differ = variance > SAME
-        n = np.divide(share * (1 - share), variance, out=np.full_like(n, n_groups), where=differ)
-        n, z = np.clip(n, 1, n_rows), stats.t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1)
-    shrunk = 1 + z**2 / n
-    middle = (share + z**2 / (2 * n)) / shrunk
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / shrunk
-    low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
-    return low, high, n_groups if n_groups > 1 else None

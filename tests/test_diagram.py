@@ -80,7 +80,7 @@ def test_the_state_of_classifiers():
 
 @pytest.mark.parametrize("make", [make_pipeline, sklearn.pipeline.make_pipeline])
 def test_the_state_within_a_pipeline(make):
-    pipeline = make(StandardScaler(), learned())
+    pipeline = make(FrozenEstimator(StandardScaler().fit(X)), learned())
     not_adapted, adapted, _ = CAPTIONS
     assert captions(pipeline) == [not_adapted]
     assert captions(pipeline.fit(X, Y)) == [adapted]

@@ -31,7 +31,8 @@ class AdaptationDisplay:
 
     Other features are held at the group's mean, or at its most frequent value where a column holds
     no numbers, or two values at most; rows may lie off the curve on their account. Features of a
-    pipeline are the columns that go into it, in their units.
+    pipeline are the columns that go into it, in their units; make codes that are numbers text or
+    categories, since their mean is no code.
 
     Parameters
     ----------
@@ -113,8 +114,6 @@ class AdaptationDisplay:
         ----------
         estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
             After `meta_fit`, from groups. It is left as it is, whatever it was adapted to.
-            Transformers see missing values of other columns, and codes that are numbers at their
-            mean: make a column of codes one of text or categories.
         X_support : array-like or frame of shape (n_samples, n_features)
             Rows to adapt to.
         y_support : array-like of shape (n_samples,) or (n_samples, n_outputs)

@@ -26,8 +26,8 @@ class PriorDisplay:
     own. So that the other coefficients can be compared, each is drawn as the change of the outcome
     per standard deviation of its feature; the numbers beside are those of `prior_summary`, per unit
     of the feature. A bar is the mean and one standard deviation between groups to either side. A
-    bar that crosses zero says that the effect has either sign, a bar of no length that the effect
-    is the same in all groups.
+    bar that crosses zero says that the effect has either sign, a bar of no length that its linear
+    part does not vary; networks, whose weight is in the title, may still make the effect differ.
 
     Beside it, if more than the intercept varies, how coefficients vary together.
 

@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skcml.inspection._adaptation import N_POINTS, Along, adapt_and_predict, usual_values
+from skcml.inspection._adaptation import adapt_and_predict
+from skcml.inspection._along import N_POINTS, Along
+from skcml.inspection._learned import what_learned
 from tests.estimators import grouped, labelled, learned, learned_classifier, linear, quick
 
 X, Y, GROUPS = grouped(seed=1, n_groups=5)
@@ -20,7 +22,16 @@ def predicted(est, X=X, y=Y, groups=GROUPS, *, feature=0, query=True, **options)
     support = est._read(X[FEW], y[FEW], groups[FEW], None, known=known)
     rest = est._read(X[~FEW], y[~FEW], groups[~FEW], None, known=known) if query else None
     user = {"X": X[FEW], "y": y[FEW], "groups": groups[FEW]}
-    return adapt_and_predict(est, Along(est, X[FEW], feature), support, rest, user, **names)
+    found = what_learned(est, "it", "is nothing")
+    along = Along(found, X[FEW], X[~FEW] if query else None, feature)
+    return adapt_and_predict(found, along, support, rest, user, **names)
+
+
+def adapted(est, rows, support, user, feature=0, tasks=None):
+    """Adapt to rows alone."""
+    found = what_learned(est, "it", "is nothing")
+    along = Along(found, rows, None, feature)
+    return adapt_and_predict(found, along, support, None, user, tasks, 4, None, 0.8)
 
 
 def test_curves_are_what_the_estimator_predicts():
@@ -66,15 +77,10 @@ def test_a_single_task_without_groups():
     est = learned()
     support = est._read(X[:3], Y[:3], None, None, known=est._meta.targets)
     user = {"X": X[:3], "y": Y[:3]}
-    (task,) = adapt_and_predict(est, Along(est, X, 1), support, None, user, None, 4, None, 0.8)
+    (task,) = adapted(est, X[:3], support, user, 1)
     assert task.label is None
     x = np.column_stack([np.full(N_POINTS, X[:3, 0].mean()), task.grid])
     assert_allclose(task.mean, learned().fit(X[:3], Y[:3]).predict(x))
-
-
-def test_categories_are_held_at_the_most_frequent_value():
-    rows = np.array([[0.0, 3.0, 7.0], [1.0, 4.0, 7.0], [1.0, 8.0, 7.0], [0.0, 9.0, 7.0]])
-    assert_allclose(usual_values(rows, np.array([1, 1, 1, 0], dtype=bool)), [1.0, 5.0, 7.0])
 
 
 def test_one_of_several_outputs():
@@ -144,9 +150,7 @@ def test_tables_with_a_column_of_groups(kind, place):
     plain = quick(early_stopping=False).meta_fit(x, y, groups=groups)
     rows = table(X[FEW], GROUPS[FEW])
     support = est._read(rows, Y[FEW], None, None, known=est._meta.targets)
-    along = Along(est, rows, 1)
-    user = {"X": rows, "y": Y[FEW]}
-    found = adapt_and_predict(est, along, support, None, user, None, 4, None, 0.8)
+    found = adapted(est, rows, support, {"X": rows, "y": Y[FEW]}, 1)
     expected = predicted(plain, feature=1, query=False)
     assert [task.label for task in found] == [f"ward {g:02d}" for g in range(4)]
     for task, other in zip(found, expected, strict=True):
@@ -154,26 +158,11 @@ def test_tables_with_a_column_of_groups(kind, place):
             assert_allclose(task[part], other[part], rtol=1e-6)
 
 
-def test_features_are_named_without_the_group_column():
-    frame = pd.DataFrame(X, columns=["age", "dose"]).assign(ward=GROUPS)
-    est = quick(group_column="ward", early_stopping=False).meta_fit(frame, Y)
-    assert Along(est, frame, "dose").feature == Along(est, frame, 1).feature == 1
-
-
-@pytest.mark.parametrize("feature", [None, "x2", 2, -1, True, 0.0])
-def test_a_feature_that_is_not_there_is_refused(feature):
-    with pytest.raises(
-        ValueError, match=r"feature=.* is not one of the 2 features: pass .* 'x0', 'x1'"
-    ):
-        Along(learned(), X, feature)
-
-
 def test_labels_that_are_tuples():
     labels = [("ward", int(g)) for g in GROUPS]
     support = learned()._read(X, Y, labels, None)
     user = {"X": X, "y": Y, "groups": labels}
-    options = (Along(learned(), X, 0), support, None, user)
-    found = adapt_and_predict(learned(), *options, [("ward", 3)], 4, None, 0.8)
+    found = adapted(learned(), X, support, user, tasks=[("ward", 3)])
     assert [task.label for task in found] == [("ward", 3)]
 
 

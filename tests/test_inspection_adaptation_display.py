@@ -4,12 +4,19 @@ import sys
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.callback import ProgressBar
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skcml import CMLRegressor
 from skcml.inspection import AdaptationDisplay
+from skcml.inspection._along import N_POINTS
+from skcml.pipeline import make_pipeline
 from tests.estimators import (
     both,
     grouped,
@@ -20,6 +27,7 @@ from tests.estimators import (
     pool,
     quick,
 )
+from tests.pipelines import encoding, learned_seller, sales, seller
 
 X, Y, GROUPS = grouped(seed=1, n_groups=5)
 FEW = np.tile(np.arange(6) < 3, 5)
@@ -199,3 +207,162 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'AdaptationDisplay draws with .*"skcml\[plot\]"'):
         AdaptationDisplay.from_estimator(None, X, Y)
+
+
+# --- pipelines
+
+
+SALES, SOLD, SHOPS = sales(seed=1, n_groups=5)
+
+
+def of_pipeline(pipeline, table=SALES, feature="price", groups=SHOPS, take=None, **options):
+    """Draw what three rows of each shop change."""
+    take = (lambda rows: table[rows]) if take is None else take
+    return AdaptationDisplay.from_estimator(
+        pipeline,
+        take(FEW),
+        SOLD[FEW],
+        None if groups is None else groups[FEW],
+        feature=feature,
+        X_query=take(~FEW),
+        y_query=SOLD[~FEW],
+        groups_query=None if groups is None else groups[~FEW],
+        **options,
+    )
+
+
+def assert_predicted_on_raw_rows(display, pipeline, feature="price"):
+    """Check curves against the pipeline's own predictions for rows in the user's units."""
+    prior, adapted = clone(pipeline), clone(pipeline)
+    adapted.fit(SALES[FEW], SOLD[FEW], groups=SHOPS[FEW])
+    shown = SALES[SHOPS.isin(range(len(display.tasks)))]
+    for shop, task in enumerate(display.tasks):
+        own = SALES[shop == SHOPS]
+        grid = np.linspace(shown[feature].min(), shown[feature].max(), N_POINTS)
+        drink = own["drink"].mode()[0]
+        rows = pd.DataFrame(
+            {"price": own["price"].mean(), "drink": drink, "size": own["size"].mean()},
+            index=range(N_POINTS),
+        ).assign(**{feature: grid})
+        assert_allclose(task.grid, grid)
+        assert_allclose(task.prior, prior.predict(rows))
+        assert_allclose(task.mean, adapted.predict(rows, groups=[shop] * N_POINTS))
+        low, high = adapted.predict_quantiles(rows, [0.05, 0.95], groups=[shop] * N_POINTS).T
+        assert_allclose([task.low, task.high], [low, high])
+        assert task.others.tolist() == pytest.approx(
+            [own["price"].mean(), drink, own["size"].mean()]
+        )
+        of_shop = shop == SHOPS
+        assert_array_equal(task.x_support, SALES[feature][FEW & of_shop])
+        assert_array_equal(task.x_query, SALES[feature][~FEW & of_shop])
+
+
+@pytest.mark.parametrize("feature", ["price", "size"])
+def test_along_a_column_that_goes_into_a_pipeline(plt, feature):
+    pipeline = learned_seller()
+    display = of_pipeline(pipeline, feature=feature)
+    assert_predicted_on_raw_rows(display, pipeline, feature)
+    assert (display.feature_name, display.target_name) == (feature, "sold")
+    assert [panel.get_title() for panel in display.axes_] == [f"shop {g}" for g in range(4)]
+
+
+def test_in_the_units_of_the_user(plt):
+    display = of_pipeline(learned_seller())
+    low, high = display.ax_.get_xlim()
+    assert low > 5  # of a price; standardised it is below zero
+    assert high > 25
+
+
+@pytest.mark.parametrize("kind", ["polars", "categories", "array", "nested", "routing"])
+def test_the_same_of_other_tables_and_pipelines(plt, kind, request):
+    expected = of_pipeline(learned_seller())
+    pipeline, table, feature, take = learned_seller(), SALES, "price", None
+    if kind == "polars":
+        table = pl.DataFrame(SALES.to_dict("list"))
+        take = table.filter
+    elif kind == "categories":
+        table = SALES.astype({"drink": "category"})
+    elif kind == "array":
+        x, y, shops = sales()
+        places = make_column_transformer(
+            (StandardScaler(), [0, 2]), (OneHotEncoder(sparse_output=False), [1])
+        )
+        pipeline = make_pipeline(places, quick()).meta_fit(x.to_numpy(), y, groups=shops)
+        table, feature = SALES.to_numpy(), 0
+    elif kind == "nested":
+        x, y, shops = sales()
+        pipeline = make_pipeline("passthrough", seller()).meta_fit(x, y, groups=shops)
+    else:
+        request.getfixturevalue("routing")
+    found = of_pipeline(pipeline, table, feature, take=take)
+    for task, other in zip(found.tasks, expected.tasks, strict=True):
+        for part in ("grid", "prior", "mean", "low", "high", "x_support", "x_query"):
+            assert_allclose(task[part], other[part])
+
+
+def test_missing_values_of_other_columns_are_the_transformers_business(plt):
+    x, y, shops = sales()
+    columns = make_column_transformer(
+        (SimpleImputer(), ["price", "size"]),
+        (
+            OneHotEncoder(sparse_output=False, handle_unknown="infrequent_if_exist"),
+            ["drink"],
+        ),
+    )
+    x.loc[::7, "drink"] = None
+    x.loc[::5, "size"] = np.nan
+    pipeline = make_pipeline(columns, quick(early_stopping=False)).meta_fit(x, y, groups=shops)
+    table = SALES.copy()
+    table.loc[[0, 7, 14], ["drink", "size"]] = None, np.nan
+    table.loc[SHOPS == 1, ["drink", "size"]] = None, np.nan  # all of a shop
+    table.loc[3, "price"] = np.nan
+    display = of_pipeline(pipeline, table)
+    for shop, task in enumerate(display.tasks):
+        assert np.isfinite([task.grid, task.mean, task.low, task.high]).all()
+        own = table[shop == SHOPS]
+        assert task.others[2] == pytest.approx(own["size"].mean(), nan_ok=True)
+    assert np.isnan(display.tasks[0].x_query).sum() == 1
+    display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("place", ["shop", -1])
+def test_groups_in_a_column_that_a_pipeline_lets_through(plt, place):
+    x, y, shops = sales()
+    columns = encoding().set_params(remainder="passthrough", verbose_feature_names_out=False)
+    if place == "shop":
+        columns.set_output(transform="pandas")
+    pipeline = make_pipeline(columns, quick(group_column=place, early_stopping=False))
+    pipeline.meta_fit(x.assign(shop=shops.map("shop {:02d}".format)), y)
+    plain = seller(early_stopping=False).meta_fit(x, y, groups=shops)
+    table = SALES.assign(shop=SHOPS.map("shop {:02d}".format))
+    found, expected = of_pipeline(pipeline, table, groups=None), of_pipeline(plain)
+    assert [task.label for task in found.tasks] == [f"shop {g:02d}" for g in range(4)]
+    for task, other in zip(found.tasks, expected.tasks, strict=True):
+        for part in ("grid", "prior", "mean", "low", "high", "x_support"):
+            assert_allclose(task[part], other[part], rtol=1e-4, atol=1e-4)
+
+
+def test_a_pipeline_is_left_as_it_is(plt):
+    pipeline = learned_seller().fit(SALES[:3], SOLD[:3])
+    before, table = pipeline.predict(SALES), SALES.copy()
+    of_pipeline(pipeline)
+    assert_array_equal(pipeline.predict(SALES), before)
+    pd.testing.assert_frame_equal(SALES, table)
+
+
+def test_what_a_pipeline_cannot_be_drawn_along_is_refused():
+    pipeline = learned_seller()
+    with pytest.raises(ValueError, match="feature='drink' is a column of values such as 'coffee'"):
+        of_pipeline(pipeline, feature="drink")
+    with pytest.raises(ValueError, match=r"feature='x0' is not one of the 3 features: .* 'price'"):
+        of_pipeline(pipeline, feature="x0")
+    with pytest.raises(ValueError, match=r"X_support: columns are missing: \{'drink'\}"):
+        of_pipeline(pipeline, SALES.drop(columns="drink"))
+    with pytest.raises(ValueError, match=r"X_query: columns are missing: \{'drink'\}"):
+        of_pipeline(
+            pipeline, take=lambda rows: SALES[rows] if rows[0] else SALES[rows][["price", "size"]]
+        )
+    with pytest.raises(ValueError, match="The steps before the last have changed since meta_fit"):
+        of_pipeline(pipeline.set_params(columntransformer__n_jobs=1))
+    with pytest.raises(ValueError, match="This Pipeline has not learned yet, so that there is not"):
+        of_pipeline(seller())

@@ -11,7 +11,9 @@ from sklearn.linear_model import Ridge
 
 from skcml import CMLRegressor
 from skcml.inspection import CalibrationDisplay
+from skcml.pipeline import make_pipeline
 from tests.estimators import grouped, learned, learned_classifier, linear, quick
+from tests.pipelines import encoding, learned_seller, sales, seller_by_hand
 
 X, Y, GROUPS = grouped(seed=1)
 FEW = np.tile(np.arange(6) < 3, 12)
@@ -269,3 +271,37 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'CalibrationDisplay draws with .*"skcml\[plot\]"'):
         CalibrationDisplay.from_estimator(None, X, Y)
+
+
+# --- pipelines
+
+
+def assert_same(display, expected):
+    assert_allclose(display.observed, expected.observed)
+    assert_allclose([display.low, display.high], [expected.low, expected.high])
+    assert display.n_groups == expected.n_groups == 12
+
+
+def test_of_a_pipeline(plt):
+    x, y, shops = sales(seed=1)
+    encode, last = seller_by_hand()
+    pipeline = learned_seller().fit(x[FEW], y[FEW], groups=shops[FEW])
+    last.fit(encode.transform(x[FEW]), y[FEW], groups=shops[FEW])
+    assert_same(
+        CalibrationDisplay.from_estimator(pipeline, x[~FEW], y[~FEW], shops[~FEW]),
+        CalibrationDisplay.from_estimator(last, encode.transform(x[~FEW]), y[~FEW], shops[~FEW]),
+    )
+
+
+def test_the_band_allows_for_groups_in_a_column_that_a_pipeline_lets_through(plt):
+    (x, y, shops), (seen_x, seen_y, seen_shops) = sales(), sales(seed=1)
+    columns = encoding().set_params(remainder="passthrough")
+    pipeline = make_pipeline(columns, linear(group_column=-1, early_stopping=False))
+    pipeline.meta_fit(x.assign(shop=shops), y)
+    table = seen_x.assign(shop=seen_shops)
+    pipeline.fit(table[FEW], seen_y[FEW])
+    rest = table[~FEW], seen_y[~FEW]
+    assert_same(
+        CalibrationDisplay.from_estimator(pipeline, *rest),
+        CalibrationDisplay.from_estimator(pipeline, *rest, seen_shops[~FEW]),
+    )

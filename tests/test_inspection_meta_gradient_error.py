@@ -8,6 +8,7 @@ from benchmarks.theory.problems import ridge
 from skcml import CMLClassifier, CMLRegressor
 from skcml.inspection import _exact, meta_gradient_error
 from tests.estimators import grouped, labelled, learned, quick
+from tests.pipelines import learned_seller, sales, seller_by_hand
 
 FEW = {"tols": [1e-8], "betas": [1e-3, 1e-2], "random_state": 0}
 
@@ -109,3 +110,14 @@ def test_tasks_without_an_exact_gradient_are_counted(monkeypatch):
     monkeypatch.setattr(_exact, "_has_strict_minimum", lambda *args: kept)
     found = meta_gradient_error(learned(), X, Y, GROUPS, **FEW)
     assert (found.n_tasks, found.n_left_out) == (7, 3)
+
+
+def test_of_a_pipeline_the_last_step_on_the_rows_that_the_others_make():
+    x, y, shops = sales(seed=1)
+    encode, last = seller_by_hand()
+    options = {"n_tasks": 4, "schemes": "forward", **FEW}
+    expected = meta_gradient_error(last, encode.transform(x), y, shops, **options)
+    found = meta_gradient_error(learned_seller(), x, y, shops, **options)
+    assert_allclose(found.error["forward"], expected.error["forward"])
+    with pytest.raises(ValueError, match=r"X: columns are missing: \{'drink'\}"):
+        meta_gradient_error(learned_seller(), x.drop(columns="drink"), y, shops)

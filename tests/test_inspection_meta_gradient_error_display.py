@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from benchmarks.theory.problems import ridge
 from skcml.inspection import MetaGradientErrorDisplay, meta_gradient_error
+from tests.pipelines import learned_seller, sales
 
 OPTIONS = {"betas": [1e-3, 1e-2, 1e-1], "tols": [1e-3, 1e-6], "random_state": 0}
 
@@ -88,3 +89,11 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'draws with matplotlib: pip install "skcml\[plot\]"'):
         MetaGradientErrorDisplay.from_estimator(*ridge(), n_tasks=np.nan)  # said before all else
+
+
+def test_of_a_pipeline(plt):
+    x, y, shops = sales(seed=1)
+    options = {"tols": [1e-6], "schemes": ["forward"], "n_tasks": 4, "random_state": 0}
+    display = MetaGradientErrorDisplay.from_estimator(learned_seller(), x, y, shops, **options)
+    result = meta_gradient_error(learned_seller(), x, y, shops, **options)
+    assert_array_equal(display.lines_["forward"][0].get_ydata(), result.error["forward"][0])

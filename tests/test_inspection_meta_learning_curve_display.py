@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skcml import CMLRegressor
 from skcml.inspection import MetaLearningCurveDisplay
 from tests.estimators import grouped, learned, learned_pool, linear, quick
+from tests.pipelines import learned_seller, seller_by_hand
 
 X, Y, GROUPS = grouped()
 
@@ -84,3 +85,8 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'MetaLearningCurveDisplay draws .*"skcml\[plot\]"'):
         MetaLearningCurveDisplay.from_estimator(None)
+
+
+def test_of_a_pipeline_the_last_step_is_drawn(plt):
+    display = MetaLearningCurveDisplay.from_estimator(learned_seller())
+    assert display.history == seller_by_hand()[1].meta_history_

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skcml import CMLRegressor
 from skcml.inspection import PriorDisplay
 from tests.estimators import grouped, learned, learned_classifier, learned_pool, linear
+from tests.pipelines import learned_seller, sales, seller, seller_by_hand
 
 X, Y, GROUPS = grouped()
 NAMES = ["age", "dose"]
@@ -184,3 +185,17 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'PriorDisplay draws with .*"skcml\[plot\]"'):
         PriorDisplay.from_estimator(None)
+
+
+def test_of_a_pipeline_the_last_step_is_drawn(plt):
+    display = PriorDisplay.from_estimator(learned_seller())
+    expected = PriorDisplay.from_estimator(seller_by_hand()[1])
+    assert display.names == expected.names == ["intercept", "x0", "x1", "x2", "x3", "x4"]
+    for part in ("mean", "sd", "scale", "correlation"):
+        assert_allclose(getattr(display, part), getattr(expected, part))
+    assert display.note == expected.note
+    x, y, shops = sales()
+    named = seller(early_stopping=False).set_output(transform="pandas")
+    display = PriorDisplay.from_estimator(named.meta_fit(x, y, groups=shops))
+    assert display.names[1] == "standardscaler__price"
+    assert display.names[-1] == "onehotencoder__drink_tea"

@@ -27,6 +27,7 @@ from tests.estimators import (
     pool,
     quick,
 )
+from tests.pipelines import learned_seller, sales, seller_by_hand
 
 X, Y, GROUPS = grouped(seed=1, n_groups=5)
 DATA = {"X": X, "y": Y, "groups": GROUPS}
@@ -290,3 +291,25 @@ def test_what_has_not_learned_is_refused():
         shot_curve(CMLRegressor().fit(X, Y), **DATA)
     with pytest.raises(TypeError, match="shot_curve is about CMLRegressor and CMLClassifier"):
         shot_curve(CMLRegressor, **DATA)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_pipeline_is_shown_the_rows_that_its_transformers_make(kind):
+    x, y, shops = sales(seed=1, n_groups=5)
+    encode, last = seller_by_hand()
+    expected = shot_curve(last, encode.transform(x), y, shops, random_state=0)
+    pipeline = learned_seller().fit(x[:3], y[:3])
+    before = pipeline.predict(x)
+    table = pl.DataFrame(x.to_dict("list")) if kind == "polars" else x
+    found = shot_curve(pipeline, table, y, shops, random_state=0)
+    assert_array_equal(found.n_shots, expected.n_shots)
+    for model, score in expected.score.items():
+        assert_allclose(found.score[model], score)
+    assert (found.estimator_name, found.y_name) == ("CMLRegressor", "sold")
+    assert_array_equal(pipeline.predict(x), before)
+
+
+def test_rows_that_a_pipeline_refuses_are_refused():
+    x, y, shops = sales(seed=1, n_groups=5)
+    with pytest.raises(ValueError, match=r"X: columns are missing: \{'drink'\}"):
+        shot_curve(learned_seller(), x.drop(columns="drink"), y, shops)

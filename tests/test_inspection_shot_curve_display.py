@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 from skcml.inspection import ShotCurveDisplay, shot_curve
 from tests.estimators import grouped, learned, learned_pool, pool
+from tests.pipelines import learned_seller, sales, seller_by_hand
 
 X, Y, GROUPS = grouped(seed=1, n_groups=5)
 DATA = {"X": X, "y": Y, "groups": GROUPS}
@@ -110,3 +111,12 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'ShotCurveDisplay draws with .*"skcml\[plot\]"'):
         ShotCurveDisplay.from_estimator(None, X, Y)  # said before all else
+
+
+def test_of_a_pipeline(plt):
+    x, y, shops = sales(seed=1, n_groups=5)
+    encode, last = seller_by_hand()
+    expected = shot_curve(last, encode.transform(x), y, shops, **OPTIONS)
+    display = ShotCurveDisplay.from_estimator(learned_seller(), x, y, shops, **OPTIONS)
+    assert_allclose(display.lines_["final"].get_ydata(), -expected.mean["final"])
+    assert display.ax_.get_ylabel() == "root mean squared error of sold"

@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 from skcml import CMLClassifier, CMLRegressor
 from skcml.inspection._task_sample import sample_tasks
 from tests.estimators import grouped, learned, linear, quick, quick_classifier
+from tests.pipelines import learned_seller, sales, seller_by_hand
 
 X, Y, GROUPS = grouped()
 
@@ -157,6 +158,16 @@ def test_groups_may_be_in_a_column():
     est = linear(group_column=2).meta_fit(columns, Y)
     found = sample(est, columns, groups=None)
     expected = sample(linear().meta_fit(X, Y, groups=GROUPS))
+    assert_allclose(found.theta.vector, expected.theta.vector)
+    assert_allclose(rows_of(found.episode), rows_of(expected.episode))
+
+
+def test_from_rows_that_a_pipeline_makes():
+    x, y, shops = sales(seed=1)
+    pipeline, (encode, last) = learned_seller(), seller_by_hand()
+    found = sample(pipeline, x, y, shops)
+    expected = sample(last, encode.transform(x), y, shops)
+    assert found.estimator is pipeline[-1]
     assert_allclose(found.theta.vector, expected.theta.vector)
     assert_allclose(rows_of(found.episode), rows_of(expected.episode))
 

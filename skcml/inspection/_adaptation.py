@@ -8,108 +8,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, _safe_indexing
 
-from skcml.estimators._inputs import Rows, is_whole
+from skcml.estimators._inputs import Rows
 from skcml.grouping import encode_groups
-from skcml.inspection._learned import output_of, working_copy
-
-# Points of a curve.
-N_POINTS = 101
-# A column that holds no more values than this is a category; its mean would be none of them.
-FEW_VALUES = 2
-
-
-class Along:
-    """Rows that differ in one feature alone, in the form in which the user's rows came.
-
-    Parameters
-    ----------
-    estimator : estimator
-        After `meta_fit`.
-    X : array-like or frame of shape (n_samples, n_columns)
-        The user's rows.
-    feature : str, int or None
-        Name or place among the features; None is the only one.
-    """
-
-    def __init__(self, estimator: Any, X: Any, feature: Any) -> None:
-        self.names = estimator._feature_names()
-        self.feature = _place_of_feature(feature, self.names)
-        self.columns = list(X.columns) if hasattr(X, "columns") else None
-        self.make = type(X) if self.columns is not None else None
-        self.n_columns = estimator.n_features_in_
-        self.group_place = self._place(estimator.group_column)
-
-    def _place(self, group_column: Any) -> int | None:
-        if isinstance(group_column, str):
-            assert self.columns is not None
-            return self.columns.index(group_column)
-        return None if group_column is None else int(group_column) % self.n_columns
-
-    def rows(self, others: np.ndarray, grid: np.ndarray, label: Any) -> Any:
-        """Return a row for each point of the grid.
-
-        Parameters
-        ----------
-        others : ndarray of shape (n_features,)
-            Values of the other features.
-        grid : ndarray of shape (n_points,)
-        label : object
-            The group, where X has a column of groups.
-        """
-        values = np.tile(others, (len(grid), 1))
-        values[:, self.feature] = grid
-        columns = list(values.T)
-        if self.group_place is not None:
-            columns.insert(self.group_place, [label] * len(grid))
-        if self.make is not None and self.columns is not None:
-            return self.make(dict(zip(self.columns, columns, strict=True)))
-        if self.group_place is None:
-            return values
-        table = np.empty((len(grid), self.n_columns), dtype=object)
-        for place, column in enumerate(columns):
-            table[:, place] = column
-        return table
-
-
-def _place_of_feature(feature: Any, names: Sequence[str]) -> int:
-    shown = ", ".join(map(repr, names[:10])) + ", ..." * (len(names) > 10)
-    if feature is None and len(names) == 1:
-        return 0
-    if isinstance(feature, str) and feature in names:
-        return list(names).index(feature)
-    if is_whole(feature) and feature < len(names):
-        return int(feature)
-    raise ValueError(
-        f"feature={feature!r} is not one of the {len(names)} features: pass the name or the place "
-        f"of one of {shown}."
-    )
-
-
-def usual_values(X: np.ndarray, of_task: np.ndarray) -> np.ndarray:
-    """Return the value of each feature at which the others are held.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-        Rows of all tasks.
-    of_task : ndarray of shape (n_rows,), bool
-        Those of one.
-
-    Returns
-    -------
-    ndarray of shape (n_features,)
-        The task's mean, or its most frequent value where a column holds two values at most.
-    """
-    usual = X[of_task].mean(axis=0)
-    for place, column in enumerate(X.T):
-        if len(np.unique(column)) <= FEW_VALUES:
-            values, counts = np.unique(column[of_task], return_counts=True)
-            usual[place] = values[counts.argmax()]
-    return usual
+from skcml.inspection._along import Along
+from skcml.inspection._learned import Learned, output_of, working_copy
 
 
 def adapt_and_predict(
-    estimator: Any,
+    learned: Learned,
     along: Along,
     support: Rows,
     query: Rows | None,
@@ -120,24 +26,23 @@ def adapt_and_predict(
     level: float,
 ) -> list[Bunch]:
     """Return what is drawn of each task; see `AdaptationDisplay`."""
+    estimator = learned.estimator
     column, name = output_of(estimator, output, support.targets.n_outputs)
     codes, labels, chosen = _choose(support, tasks, n_tasks)
     at_query = np.full(0 if query is None else len(query.X), -1)
     if query is not None:
         at_query = _query_codes(query, codes, labels, support)
-    everything = support.X if query is None else np.concatenate([support.X, query.X])
     of_row = np.concatenate([codes, at_query])
-    shown = np.isin(of_row, chosen)
-    values = everything[shown, along.feature]
-    grid = np.linspace(values.min(), values.max(), N_POINTS)
+    x_support, x_query = np.split(along.x, [len(codes)])
+    grid = along.grid(np.isin(of_row, chosen))
     adapted, prior = working_copy(estimator), working_copy(estimator)
     kept = np.flatnonzero(np.isin(codes, chosen))
     adapted.fit(**{key: _safe_indexing(part, kept) for key, part in user.items()})
     found = []
     for code in chosen:
-        usual = usual_values(everything, of_row == code)
+        rows, others = along.rows(of_row == code, grid)
+        rows = learned.rows(rows, "X_support")
         label = None if labels is None else labels[code]
-        rows = along.rows(usual, grid, label)
         group = {"groups": _repeated(label, len(grid))} if "groups" in user else {}
         mean, low, high = _curve(adapted, rows, column, level, group)
         prior_mean, prior_low, prior_high = _curve(prior, rows, column, level, {})
@@ -146,16 +51,16 @@ def adapt_and_predict(
             Bunch(
                 label=label,
                 grid=grid,
-                others=usual,
+                others=others,
                 prior=prior_mean,
                 prior_low=prior_low,
                 prior_high=prior_high,
                 mean=mean,
                 low=low,
                 high=high,
-                x_support=support.X[here, along.feature],
+                x_support=x_support[here],
                 y_support=_drawn(support, column, here),
-                x_query=np.empty(0) if query is None else query.X[there, along.feature],
+                x_query=x_query[there],
                 y_query=np.empty(0) if query is None else _drawn(query, column, there),
                 output=name,
             )

@@ -12,8 +12,9 @@ from sklearn.utils import Bunch
 
 from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
-from skcml.inspection._adaptation import Along, adapt_and_predict
-from skcml.inspection._learned import learned_state, name_of
+from skcml.inspection._adaptation import adapt_and_predict
+from skcml.inspection._along import Along
+from skcml.inspection._learned import name_of, what_learned
 from skcml.inspection._style import BLUE, GREY, legend_of_panels, place_for, pyplot
 
 # Of a panel, and the height of the legend, in inches.
@@ -29,7 +30,9 @@ class AdaptationDisplay:
     observations of a group with the given probability.
 
     Other features are held at the group's mean, or at its most frequent value where a column holds
-    two values at most; rows may lie off the curve on their account.
+    no numbers, or two values at most; rows may lie off the curve on their account. Features of a
+    pipeline are the columns that go into it, in their units; make codes that are numbers text or
+    categories, since their mean is no code.
 
     Parameters
     ----------
@@ -109,7 +112,7 @@ class AdaptationDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor or CMLClassifier
+        estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
             After `meta_fit`, from groups. It is left as it is, whatever it was adapted to.
         X_support : array-like or frame of shape (n_samples, n_features)
             Rows to adapt to.
@@ -118,8 +121,8 @@ class AdaptationDisplay:
         groups : array-like of shape (n_samples,), optional
             Group of each row; without it (and without ``group_column``) there is one task.
         feature : str or int, optional
-            Name or place, among the features, of the one to draw along; may be left out if there is
-            one.
+            Name or place, among the features, of the one to draw along, a column of numbers; may be
+            left out if there is one.
         X_query : array-like or frame of shape (n_queries, n_features), optional
             Rows to compare with.
         y_query : array-like of shape (n_queries,) or (n_queries, n_outputs), optional
@@ -167,38 +170,43 @@ class AdaptationDisplay:
         ['Subject 1', 'Subject 2', 'Subject 3']
         """
         pyplot(cls)  # before the work
-        state = learned_state(estimator, "AdaptationDisplay", "is nothing to adapt")
-        if isinstance(state, PoolState):
+        learned = what_learned(estimator, "AdaptationDisplay", "is nothing to adapt")
+        if isinstance(learned.state, PoolState):
             raise ValueError(
                 "Exchangeable classes are new at fit, so that there is no prediction before it to "
                 "draw; ShotCurveDisplay shows what more rows of them are worth."
             )
         _check(n_tasks, level, X_support)
-        known = state.targets
+        estimator, known = learned.estimator, learned.state.targets
+        user = {"X": learned.rows(X_support, "X_support"), "y": y_support}
         support = estimator._read(
-            X_support, y_support, groups, sample_weight, known=known, suffix="_support"
+            user["X"], y_support, groups, sample_weight, known=known, suffix="_support"
         )
         query = None
         if X_query is not None:
             if y_query is None:
                 raise ValueError("X_query was passed without y_query; pass both.")
             query = estimator._read(
-                X_query, y_query, groups_query, None, known=known, suffix="_query"
+                learned.rows(X_query, "X_query"),
+                y_query,
+                groups_query,
+                None,
+                known=known,
+                suffix="_query",
             )
         elif y_query is not None or groups_query is not None:
             raise ValueError("y_query or groups_query was passed without X_query; pass all.")
-        along = Along(estimator, X_support, feature)
-        user = {"X": X_support, "y": y_support}
+        along = Along(learned, X_support, X_query, feature)
         if groups is not None:
             user["groups"] = groups
         if sample_weight is not None:
             user["sample_weight"] = sample_weight
         found = adapt_and_predict(
-            estimator, along, support, query, user, tasks, n_tasks, output, level
+            learned, along, support, query, user, tasks, n_tasks, output, level
         )
         return cls(
             tasks=found,
-            feature_name=along.names[along.feature],
+            feature_name=along.name,
             target_name=_target_name(estimator, y_support, found[0].output),
             group_name=_group_name(estimator, groups),
             level=level,

@@ -11,8 +11,10 @@ from sklearn.base import is_classifier
 from skcml.estimators._inputs import read_outputs
 from skcml.grouping import encode_groups, pop_group_column
 from skcml.inspection._coverage import ends_of, interval_of_shares, read_intervals
-from skcml.inspection._learned import output_of
+from skcml.inspection._learned import last_step, output_of
 from skcml.inspection._style import BAND_ALPHA, BLUE, GREY, legend_above, one_axes, pyplot
+from skcml.pipeline import Pipeline
+from skcml.pipeline._frozen import transformed
 
 # Nominal coverage that is looked at by default.
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -113,7 +115,7 @@ class CalibrationDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor
+        estimator : CMLRegressor or skcml.pipeline.Pipeline
             Adapted to some rows of groups that `meta_fit` has not seen.
         X : array-like or frame of shape (n_samples, n_features)
             Other rows of these groups; rows that `fit` saw would make intervals look too wide.
@@ -165,9 +167,10 @@ class CalibrationDisplay:
                 f"{n_outputs}; pass y with {n_outputs}."
             )
         place, _ = output_of(estimator, output, n_outputs)
-        column = getattr(estimator, "group_column", None)
+        last, steps = last_step(estimator, Pipeline._check_unchanged)
+        column = getattr(last, "group_column", None)
         if groups is None and column is not None:
-            _, groups = pop_group_column(X, column)
+            _, groups = pop_group_column(transformed(steps, X), column)
         name = type(estimator).__name__ if name is None else name
         return cls.from_predictions(
             y[:, place], quantiles[:, place], q, groups=groups, name=name, ax=ax

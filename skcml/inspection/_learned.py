@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -11,10 +11,59 @@ from sklearn.base import clone
 from skcml.estimators._base import BaseCML
 from skcml.estimators._inputs import is_whole
 from skcml.estimators._meta_state import MetaState, check_params
+from skcml.estimators._naming import naming
+from skcml.pipeline import Pipeline
+from skcml.pipeline._frozen import Step, transformed
 
 
-def learned_state(estimator: Any, caller: str, purpose: str) -> MetaState:
-    """Return what an estimator has learned, or say what it lacks.
+class Learned(NamedTuple):
+    """What has learned, and what it is shown of a user's rows.
+
+    Attributes
+    ----------
+    estimator : CMLRegressor or CMLClassifier
+        As a user passed it, or the last step of a pipeline.
+    state : MetaState
+        What it has learned.
+    steps : list of (str, transformer)
+        The steps before it.
+    """
+
+    estimator: Any
+    state: MetaState
+    steps: list[Step]
+
+    def rows(self, X: Any, name: str = "X") -> Any:
+        """Return what the transformers make of a user's rows, which errors call by this name."""
+        if not self.steps:
+            return X
+        with naming(name):
+            return transformed(self.steps, X)
+
+
+def last_step(
+    estimator: Any, check: Callable[[Pipeline], None] = Pipeline._check_fit
+) -> tuple[Any, list[Step]]:
+    """Return the last step of a pipeline, or of one inside it, and all steps before it.
+
+    Parameters
+    ----------
+    estimator : object
+        What is no pipeline is its own last step.
+    check : callable
+        Raises for a pipeline that is not to be taken: by default, for one whose `fit` would adapt
+        to other columns than the last step has learned from.
+    """
+    steps: list[Step] = []
+    while isinstance(estimator, Pipeline):
+        check(estimator)
+        steps += estimator.steps[:-1]
+        estimator = estimator.steps[-1][1]
+    return estimator, steps
+
+
+def what_learned(estimator: Any, caller: str, purpose: str) -> Learned:
+    """Return what has learned, or say what an estimator lacks.
 
     Parameters
     ----------
@@ -25,20 +74,24 @@ def learned_state(estimator: Any, caller: str, purpose: str) -> MetaState:
     purpose : str
         Completes "This estimator has not learned yet, so that there is no ...".
     """
-    if not isinstance(estimator, BaseCML):
+    last, steps = last_step(estimator)
+    if not isinstance(last, BaseCML):
+        kind = type(last).__name__
         raise TypeError(
-            f"{caller} is about CMLRegressor and CMLClassifier; got an estimator of type "
-            f"{type(estimator).__name__}. Of a pipeline pass the last step, and rows as the steps "
-            "before it give them; of a search best_estimator_."
+            f"{caller} is about CMLRegressor and CMLClassifier; got "
+            f"{'a pipeline that ends in' if last is not estimator else 'an estimator of type'} "
+            f"{kind}. Instead of scikit-learn's pipeline take that of skcml.pipeline, or pass the "
+            "last step, and rows as the steps before it give them; of a search pass "
+            "best_estimator_."
         )
-    state: MetaState | None = getattr(estimator, "_meta", None)
+    state: MetaState | None = getattr(last, "_meta", None)
     if state is None:
         raise ValueError(
             f"This {type(estimator).__name__} has not learned yet, so that there {purpose}: call "
             "meta_fit first."
         )
-    check_params(estimator, state)
-    return state
+    check_params(last, state)
+    return Learned(last, state, steps)
 
 
 def working_copy(estimator: Any) -> Any:

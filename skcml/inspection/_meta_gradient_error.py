@@ -53,7 +53,7 @@ def meta_gradient_error(
 
     Parameters
     ----------
-    estimator : CMLRegressor or CMLClassifier
+    estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
         After `meta_fit`, from groups that have their classes in common, if they are classes.
     X : array-like or frame of shape (n_samples, n_features)
         Rows of two groups or more.
@@ -145,8 +145,9 @@ def meta_gradient_error(
     limit = nudge_limit(sample.problem, sample.theta, batch, exact.free)
     if strengths is None:
         strengths = SHARES * limit.min()
-    name = estimator.solver if estimator.solver in ITERATIVE else "lbfgs"
-    max_iter = estimator.inner_max_iter or MAX_ITER
+    learned = sample.estimator
+    name = learned.solver if learned.solver in ITERATIVE else "lbfgs"
+    max_iter = learned.inner_max_iter or MAX_ITER
     rows = [
         _at_tolerance(
             resolve_solver(name, sample.problem, max_iter, tol), sample, exact, strengths, schemes

@@ -80,7 +80,7 @@ class MetaGradientErrorDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor or CMLClassifier
+        estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
             After `meta_fit`.
         X : array-like or frame of shape (n_samples, n_features)
             Rows of two groups or more.

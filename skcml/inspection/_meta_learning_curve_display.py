@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skcml.inspection._learned import learned_state
+from skcml.inspection._learned import what_learned
 from skcml.inspection._style import BLUE, GREY, ORANGE, legend_above, one_axes, pyplot
 
 # Steps over which a running mean goes.
@@ -65,7 +65,7 @@ class MetaLearningCurveDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor or CMLClassifier
+        estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
             After `meta_fit` with at least one meta-step.
         ax : matplotlib.axes.Axes, optional
             Where to draw; a new figure by default.
@@ -95,8 +95,8 @@ class MetaLearningCurveDisplay:
         1
         """
         pyplot(cls)
-        learned_state(estimator, "MetaLearningCurveDisplay", "is no descent to draw")
-        history = [descent for descent in estimator.meta_history_ if descent["loss"]]
+        learned = what_learned(estimator, "MetaLearningCurveDisplay", "is no descent to draw")
+        history = [descent for descent in learned.estimator.meta_history_ if descent["loss"]]
         if not history:
             raise ValueError(
                 "meta_fit took no meta-step (meta_max_iter=0), so that there is no descent to draw."

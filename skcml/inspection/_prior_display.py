@@ -8,7 +8,7 @@ import numpy as np
 
 from skcml.estimators._inputs import check_whole
 from skcml.estimators._pool import PoolState
-from skcml.inspection._learned import learned_state, output_of
+from skcml.inspection._learned import output_of, what_learned
 from skcml.inspection._style import BLUE, GREY, place_for, pyplot
 
 # Numbers are written into the cells of a heat map up to this many coefficients.
@@ -26,8 +26,8 @@ class PriorDisplay:
     own. So that the other coefficients can be compared, each is drawn as the change of the outcome
     per standard deviation of its feature; the numbers beside are those of `prior_summary`, per unit
     of the feature. A bar is the mean and one standard deviation between groups to either side. A
-    bar that crosses zero says that the effect has either sign, a bar of no length that the effect
-    is the same in all groups.
+    bar that crosses zero says that the effect has either sign, a bar of no length that its linear
+    part does not vary; networks, whose weight is in the title, may still make the effect differ.
 
     Beside it, if more than the intercept varies, how coefficients vary together.
 
@@ -108,8 +108,9 @@ class PriorDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor or CMLClassifier
-            After `meta_fit`, from groups.
+        estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
+            After `meta_fit`, from groups. Of a pipeline the coefficients are those of the columns
+            that its transformers make.
         output : object, optional
             Which of several outputs, by its place; of three classes or more, by the label.
         max_features : int, default=20
@@ -133,7 +134,7 @@ class PriorDisplay:
         {'intercept': 24.7, 'Days': 5.9}
         """
         pyplot(cls)
-        state = learned_state(estimator, "PriorDisplay", "is no prior to draw")
+        estimator, state, _ = what_learned(estimator, "PriorDisplay", "is no prior to draw")
         if isinstance(state, PoolState):
             raise ValueError(
                 "What was learned from exchangeable classes has no coefficients to draw: "

@@ -14,7 +14,7 @@ from skcml.estimators._naming import naming
 from skcml.estimators._pool import PoolState
 from skcml.grouping import encode_groups
 from skcml.inspection._baselines import baselines
-from skcml.inspection._learned import learned_state, name_of
+from skcml.inspection._learned import name_of, what_learned
 from skcml.inspection._scorers import Scorer, scorer_of
 from skcml.inspection._shot_tasks import (
     MAX_QUERIES,
@@ -59,8 +59,9 @@ def shot_curve(
 
     Parameters
     ----------
-    estimator : CMLRegressor or CMLClassifier
-        After `meta_fit`. It is left as it is.
+    estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
+        After `meta_fit`. It is left as it is. Of a pipeline the last step is adapted, and scored,
+        on the rows that the transformers make.
     X : array-like or frame of shape (n_samples, n_features)
         Rows of new groups, or of new classes.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
@@ -146,7 +147,8 @@ def shot_curve(
     >>> bool(curve.mean["final"][0] < curve.mean["final"][-1])
     True
     """
-    state = learned_state(estimator, "shot_curve", "is nothing to adapt")
+    learned = what_learned(estimator, "shot_curve", "is nothing to adapt")
+    estimator, state, X = learned.estimator, learned.state, learned.rows(X)
     scorer, name = scorer_of(estimator, scoring)
     check_whole(n_tasks=n_tasks, n_repeats=1 if n_repeats is None else n_repeats)
     check_whole(2, n_ways=2 if n_ways is None else n_ways)

@@ -107,7 +107,7 @@ class ShotCurveDisplay:
 
         Parameters
         ----------
-        estimator : CMLRegressor or CMLClassifier
+        estimator : CMLRegressor, CMLClassifier or skcml.pipeline.Pipeline
             After `meta_fit`. It is left as it is.
         X : array-like or frame of shape (n_samples, n_features)
             Rows of groups, or of exchangeable classes, that `meta_fit` has not seen.

@@ -14,7 +14,7 @@ from skcml.estimators._meta_options import learn_options
 from skcml.estimators._meta_state import GroupsState
 from skcml.estimators._naming import naming
 from skcml.heads import Heads
-from skcml.inspection._learned import learned_state
+from skcml.inspection._learned import Learned, what_learned
 from skcml.problems.meta_params import MetaParams
 from skcml.selection.members import head_problem, linear_problem
 
@@ -31,20 +31,24 @@ class TaskSample(NamedTuple):
         Tasks drawn from the rows, in standardised units.
     member : {"networks", "mixed_model"}
         Whose meta-parameters they are.
+    estimator : estimator
+        What has learned them: of a pipeline the last step.
     """
 
     problem: Any
     theta: MetaParams
     episode: Episode
     member: str
+    estimator: Any
 
 
 def sample_tasks(
     estimator: Any, X: Any, y: Any, groups: Any, n_tasks: int, random_state: Any
 ) -> TaskSample:
     """Draw tasks as `meta_fit` does, for the network of the first fold or the mixed model."""
-    state = _learned_state(estimator)
-    rows = estimator._read(X, y, groups, None, known=state.targets)
+    learned, state = _learned_from_groups(estimator)
+    estimator = learned.estimator
+    rows = estimator._read(learned.rows(X), y, groups, None, known=state.targets)
     options = learn_options(estimator, estimator._family(rows))
     with naming("random_state"):
         rng = check_random_state(random_state)
@@ -68,20 +72,20 @@ def sample_tasks(
     else:
         problem = networks.problem
     thetas = networks.unstack(problem) if isinstance(networks, Heads) else networks.members
-    return TaskSample(problem, thetas[0].copy(), sampler.draw(), name)
+    return TaskSample(problem, thetas[0].copy(), sampler.draw(), name, estimator)
 
 
-def _learned_state(estimator: Any) -> GroupsState:
-    """Return what an estimator learned from groups, or say what it lacks."""
+def _learned_from_groups(estimator: Any) -> tuple[Learned, GroupsState]:
+    """Return what has learned from groups and what it learned, or say what an estimator lacks."""
     purpose = "are no meta-parameters to differentiate by"
-    state = learned_state(estimator, "meta_gradient_error", purpose)
-    if not isinstance(state, GroupsState):
+    learned = what_learned(estimator, "meta_gradient_error", purpose)
+    if not isinstance(learned.state, GroupsState):
         raise ValueError(
             "What was learned from exchangeable classes has no second derivatives here, and so no "
             "exact gradient to compare with; meta_gradient_error is about shared classes and "
             "numbers."
         )
-    return state
+    return learned, learned.state
 
 
 def _usable_tasks(rows: Rows, state: GroupsState) -> Any:

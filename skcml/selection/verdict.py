@@ -14,6 +14,7 @@ import numpy as np
 
 from skcml.selection.families import Family
 from skcml.selection.folds import Fold, Judgement
+from skcml.selection.guard import guarded
 from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
 
 # Where rows of a group are known, a model that cannot adapt to them would never let go; where none
@@ -121,12 +122,13 @@ def member_weights(
         np.concatenate([j.exposure * found[name].log_density(j.y) for name in names])
         for j, found in zip(judgements, members, strict=True)
     ]
-    shares = stacking_weights(
-        np.concatenate(log_density, axis=-1),
-        np.concatenate([j.weight for j in judgements]),
-        np.concatenate(group),
-        rng,
-    )
+    row_weight = np.concatenate([j.weight for j in judgements])
+    row_group = np.concatenate(group)
+    shares = stacking_weights(np.concatenate(log_density, axis=-1), row_weight, row_group, rng)
+    if members[0][names[0]].likelihood is None:
+        means = [np.concatenate([found[name].mean for name in names]) for found in members]
+        mean, y = (np.concatenate(part, -1) for part in (means, [j.y for j in judgements]))
+        shares = guarded(shares, mean, y, row_weight, row_group)
     weights = np.zeros((len(MEMBERS), shares.shape[1]))
     weights[[MEMBERS.index(name) for name in names]] = shares
     return weights

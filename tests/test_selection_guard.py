@@ -77,8 +77,19 @@ def test_outputs_are_guarded_one_by_one(n_members):
     assert_array_equal(moved[:, :1], alone)
 
 
-def test_values_beyond_floats_move_nothing():
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_errors_may_be_too_large_or_small_to_square(scale):
     y, mean = draw()
-    with np.errstate(all="ignore"):
-        found = guarded(np.array([[0.1], [0.9]]), 1e200 * mean, y, ONES, GROUPS)
-    assert_array_equal(found, [[0.1], [0.9]])
+    weights = np.array([[0.1], [0.9]])
+    moved = guarded(weights, mean, y, ONES, GROUPS)
+    assert_allclose(guarded(weights, scale * mean, scale * y, ONES, GROUPS), moved)
+    mean[1, 0, 0] = 1e250
+    assert_allclose(guarded(weights, mean, y, ONES, GROUPS), weights)  # a single group
+
+
+@pytest.mark.parametrize("mean", [0.0, np.inf])
+def test_without_an_error_or_with_an_infinite_one_nothing_moves(mean):
+    weights = np.array([[0.1], [0.9]])
+    predicted = np.full((2, 1, len(GROUPS)), mean)
+    found = guarded(weights, predicted, np.zeros((1, len(GROUPS))), ONES, GROUPS)
+    assert_array_equal(found, weights)

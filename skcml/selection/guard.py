@@ -56,13 +56,18 @@ def _moved(
     """Move the weights of one output."""
     n_groups = int(row_group.max()) + 1
     error = y - mean
+    largest = abs(error).max()
+    if not 0 < largest < np.inf:
+        return share
+    error = error / largest  # whose squares, and their squares, stay floats
     squares = (row_weight * error**2).sum(axis=1)
     best = int(squares.argmin())
     mixed, alone = share @ error, error[best]
     behind = np.bincount(row_group, row_weight * (mixed**2 - alone**2), n_groups)
     doubt = behind.std() * n_groups / np.sqrt(n_groups - 1) if n_groups > 1 else np.inf
     allowed = (1 + ALLOWED) * squares[best]
-    if behind.sum() <= doubt or (row_weight * mixed**2).sum() <= allowed:
+    # If one group makes all the difference, the two are equal but for rounding.
+    if behind.sum() <= (1 + 1e-9) * doubt or (row_weight * mixed**2).sum() <= allowed:
         return share
     # Along the way, the squared error is a parabola, which ends below what is allowed.
     way = alone - mixed

@@ -67,7 +67,8 @@ class CalibrationDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>>     >>> from skcml.inspection import CalibrationDisplay
+    >>> from scipy import stats
+    >>> from skcml.inspection import CalibrationDisplay
     >>> q = [0.05, 0.25, 0.75, 0.95]
     >>> y = np.random.default_rng(0).normal(size=500)
     >>> display = CalibrationDisplay.from_predictions(y, np.tile(stats.norm.ppf(q), (500, 1)), q)

@@ -93,3 +93,19 @@ def test_without_an_error_or_with_an_infinite_one_nothing_moves(mean):
     predicted = np.full((2, 1, len(GROUPS)), mean)
     found = guarded(weights, predicted, np.zeros((1, len(GROUPS))), ONES, GROUPS)
     assert_array_equal(found, weights)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e8, 1e12])
+def test_of_a_member_that_is_far_off_hardly_anything_is_left_and_never_less_than_nothing(far):
+    y, mean = draw(scales=(1.0, far))
+    moved = guarded(np.array([[0.5], [0.5]]), mean, y, ONES, GROUPS)
+    assert 0 <= moved[1, 0] < 1 / far
+    assert_allclose(moved.sum(), 1.0)
+    best = squares(np.array([[1.0], [0.0]]), mean, y)
+    assert_allclose(squares(moved, mean, y), (1 + ALLOWED) * best, rtol=1e-3)
+
+
+def test_a_member_without_an_error_gets_it_all():
+    y, mean = draw(scales=(0.0, 1.0))
+    moved = guarded(np.array([[0.5], [0.5]]), mean, y, ONES, GROUPS)
+    assert_array_equal(moved, [[1.0], [0.0]])

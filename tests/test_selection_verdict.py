@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skcml.selection.families import Numbers
 from skcml.selection.folds import Fold, Judgement
-from skcml.selection.mixture import MEMBERS, Densities, moments
+from skcml.selection.mixture import MEMBERS, Densities, moments, pruned
 from skcml.selection.verdict import ADAPTIVE, best_structure, member_weights, mix, weigh
 
 
@@ -173,3 +173,23 @@ def test_unseen_groups_have_a_mixture_of_their_own():
     assert_array_equal(prior.weights, [[0.0], [0.0], [1.0], [0.0]])
     assert "pooled" in MEMBERS
     assert "pooled" not in ADAPTIVE
+
+
+def test_the_mean_of_numbers_is_guarded():
+    # The network is right but in two of three rows of each tenth group, which the linear model
+    # covers: the log score prefers the network, and its mean is much worse.
+    rng, group = np.random.default_rng(0), np.repeat(np.arange(100), 3)
+    odd = (group % 5 == 0) & (np.arange(300) % 3 > 0)
+    network = np.where(odd, 8.0, 0.1 * rng.normal(size=300))
+    parts = judgement(np.zeros(300), rng.normal(size=300), network, group=group, variance=1.0)
+    parts.network.variance[...] = 0.01
+    weights = member_weights([parts], "full", ADAPTIVE, rng)
+    assert_allclose(weights.sum(0), 1.0)
+    assert_array_equal(weights[:2], 0.0)
+    squares = ((weights[2] * parts.linear["full"].mean[0] + weights[3] * network) ** 2).sum()
+    assert squares <= 1.02 * (parts.linear["full"].mean ** 2).sum() * (1 + 1e-12)
+    assert (network**2).sum() > 3 * squares
+
+
+def test_small_shares_are_dropped():
+    assert_allclose(pruned(np.array([[0.01, 0.5], [0.99, 0.5]])), [[0.0, 0.5], [1.0, 0.5]])

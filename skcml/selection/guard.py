@@ -69,9 +69,11 @@ def _moved(
     # If one group makes all the difference, the two are equal but for rounding.
     if behind.sum() <= (1 + 1e-9) * doubt or (row_weight * mixed**2).sum() <= allowed:
         return share
-    # Along the way, the squared error is a parabola, which ends below what is allowed.
-    way = alone - mixed
-    a, b = (row_weight * way**2).sum(), (row_weight * way * mixed).sum()
-    c = (row_weight * mixed**2).sum() - allowed
-    step = (-b - np.sqrt(max(b**2 - a * c, 0.0))) / a
-    return (1 - step) * share + step * np.eye(len(share))[best]
+    # From the member to the mixture, the squared error is a parabola that starts below what is
+    # allowed and ends above it. Its root is between zero and one, in either form.
+    way = mixed - alone
+    a, b = (row_weight * way**2).sum(), (row_weight * way * alone).sum()
+    c = ALLOWED * squares[best]
+    root = np.sqrt(b**2 + a * c)
+    kept = c / (b + root) if b > 0 else (root - b) / a
+    return kept * share + (1 - kept) * np.eye(len(share))[best]

@@ -82,7 +82,11 @@ def stacking_weights(
     """
     importance = rng.standard_exponential((BOOTSTRAPS, row_group.max() + 1))
     samples = [_best_weights(log_density, row_weight * part[row_group]) for part in importance]
-    weights = np.mean(samples, axis=0)
+    return pruned(np.mean(samples, axis=0))
+
+
+def pruned(weights: np.ndarray) -> np.ndarray:
+    """Return weights, (n_members, n_outputs), of which those too small to matter are zero."""
     weights = np.where(weights < PRUNE_BELOW, 0.0, weights)
     return weights / weights.sum(0)
 

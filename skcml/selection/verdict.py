@@ -15,7 +15,7 @@ import numpy as np
 from skcml.selection.families import Family
 from skcml.selection.folds import Fold, Judgement
 from skcml.selection.guard import guarded
-from skcml.selection.mixture import MEMBERS, Mixture, moments, stacking_weights
+from skcml.selection.mixture import MEMBERS, Mixture, moments, pruned, stacking_weights
 
 # Where rows of a group are known, a model that cannot adapt to them would never let go; where none
 # is, networks say nothing that they were taught to say.
@@ -128,7 +128,7 @@ def member_weights(
     if members[0][names[0]].likelihood is None:
         means = [np.concatenate([found[name].mean for name in names]) for found in members]
         mean, y = (np.concatenate(part, -1) for part in (means, [j.y for j in judgements]))
-        shares = guarded(shares, mean, y, row_weight, row_group)
+        shares = pruned(guarded(shares, mean, y, row_weight, row_group))
     weights = np.zeros((len(MEMBERS), shares.shape[1]))
     weights[[MEMBERS.index(name) for name in names]] = shares
     return weights

@@ -212,6 +212,12 @@ class BaseCML(
             If a parameter that shaped `meta_fit` has changed since, or X, y or groups are not what
             they should be. What was fitted before is kept.
 
+        Warns
+        -----
+        ConvergenceWarning
+            If, with ``model="synaptic"`` or ``"modulatory"``, or a ``body`` for new classes, the
+            solver stops far from a task's minimum.
+
         Examples
         --------
         >>> from skcml import CMLRegressor

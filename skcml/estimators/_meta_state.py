@@ -203,9 +203,8 @@ class GroupsState:
         )
         likelihood = self.learned.members["mixed_model"].likelihood
         if likelihood is not None and likelihood.has_exposure:
-            summary.dispersion = max(
-                scaling.scatter, 1.0
-            )  # less than a Poisson count has is no dispersion
+            # Less than a Poisson count has is no dispersion.
+            summary.dispersion = max(scaling.scatter, 1.0)
         if likelihood is None:
             summary.noise_sd = np.sqrt([model.noise for model in mixed]) * scaling.y_scale
         return summary
